@@ -1,0 +1,1 @@
+"""Mechanism that has never heard of a book: time, ids, commits, loops, envelopes."""

@@ -1,0 +1,1 @@
+"""The database's history, as alembic revisions, and the one way to apply it."""

@@ -1,0 +1,94 @@
+"""Work that runs after the outermost commit of a session, and never after a rollback.
+
+SQLAlchemy's own `after_commit` event also fires when a savepoint is released, and `session.info` outlives a rollback.
+So each piece of work belongs to the transaction (or savepoint) in which it was asked for:
+
+- a savepoint that is released hands its work to the transaction around it;
+- a transaction or savepoint that is rolled back, or closed without a commit, drops its work;
+- the outermost commit runs what is left, in the order in which it was asked for, each piece once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction
+
+_log = structlog.get_logger("cos.after_commit")
+
+_KEY = "cos.after_commit"
+
+_Work = Callable[[], None]
+
+
+class _Ledger:
+    """The work that one session owes, by the transaction that it belongs to."""
+
+    def __init__(self) -> None:
+        self.owed: list[tuple[SessionTransaction, _Work]] = []
+        self.committed: SessionTransaction | None = None
+
+
+def after_commit(session: Session, work: _Work) -> None:
+    """Run `work` once the session's outermost transaction has committed.
+
+    Args:
+        session: the (sync) session; of an `AsyncSession` it is `.sync_session`.
+        work: called without arguments, in the thread of the commit, after it; an exception from it is logged and
+            never reaches the one who committed, because the commit has already happened.
+    """
+    ledger: _Ledger | None = session.info.get(_KEY)
+    if ledger is None:
+        ledger = session.info[_KEY] = _Ledger()
+        event.listen(session, "after_commit", _on_commit)
+        event.listen(session, "after_soft_rollback", _on_rollback)
+        event.listen(session, "after_transaction_end", _on_end)
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    if transaction is None:
+        transaction = session.begin()
+    ledger.owed.append((transaction, work))
+
+
+def _on_commit(session: Session) -> None:
+    ledger: _Ledger = session.info[_KEY]
+    if session.get_nested_transaction() is None:
+        ledger.committed = session.get_transaction()
+
+
+def _on_rollback(session: Session, previous: SessionTransaction) -> None:
+    ledger: _Ledger = session.info[_KEY]
+    ledger.owed = [(owner, work) for owner, work in ledger.owed if not _within(owner, previous)]
+
+
+def _on_end(session: Session, ended: SessionTransaction) -> None:
+    ledger: _Ledger = session.info[_KEY]
+    if ended.nested and ended.parent is not None:
+        parent = ended.parent
+        ledger.owed = [(parent if owner is ended else owner, work) for owner, work in ledger.owed]
+        return
+    if ended.parent is not None:
+        return
+    due, ledger.owed = ledger.owed, []
+    was_committed, ledger.committed = ledger.committed is ended, None
+    if was_committed:
+        for _, work in due:
+            _run(work)
+
+
+def _within(inner: SessionTransaction, outer: SessionTransaction) -> bool:
+    walk: SessionTransaction | None = inner
+    while walk is not None:
+        if walk is outer:
+            return True
+        walk = walk.parent
+    return False
+
+
+def _run(work: _Work) -> None:
+    try:
+        work()
+    except Exception:
+        # The transaction is durable already: a failure here must not look like a failed commit.
+        _log.exception("after_commit_work_failed")

@@ -1,0 +1,113 @@
+"""Connections to Postgres: bare asyncpg ones for hot paths, and SQLAlchemy sessions over the same driver."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from cos.errors import CosError, PostgresUnreachable, WrongPassword
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+COMMAND_TIMEOUT_SECONDS = 30.0
+POOL_TIMEOUT_SECONDS = 10.0
+
+#: What asyncpg raises when the server cannot be reached, is starting, stopping or has gone in mid-command.
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+
+def where(url: str) -> str:
+    """Name the server in a URL without its user, password or options, for messages."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "the given URL"
+    return f"{host or 'the local socket'}{f':{port}' if port else ''}{parts.path}"
+
+
+async def connect(url: str, *, name: str = "cos") -> asyncpg.Connection[Any]:
+    """Open one connection.
+
+    Args:
+        url: a `postgresql://` URL as libpq reads it (`?host=/folder` for a socket, `?sslmode=…` for TLS).
+        name: shown as `application_name` in `pg_stat_activity`.
+
+    Raises:
+        WrongPassword: the server refused the user or the password.
+        PostgresUnreachable: anything else that keeps us from connecting, in words.
+    """
+    try:
+        return await asyncpg.connect(
+            url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
+            server_settings={"application_name": name, "timezone": "UTC"},
+        )
+    except Exception as error:  # every way in which a connection can fail becomes one sentence
+        raise connect_error(url, error) from error
+
+
+def connect_error(url: str, error: BaseException) -> CosError:
+    """Say in one sentence why a connection to `url` failed."""
+    if isinstance(error, CosError):
+        return error
+    place = where(url)
+    if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+        return WrongPassword(
+            f"Postgres at {place} refused the user or the password; correct them in COS_DATABASE_URL."
+        )
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return PostgresUnreachable(f"Postgres at {place} answers, but that database does not exist; create it first.")
+    if isinstance(error, asyncpg.CannotConnectNowError):
+        return PostgresUnreachable(f"Postgres at {place} is still starting or stopping; try again shortly.")
+    if isinstance(error, ssl.SSLError):
+        return PostgresUnreachable(f"The TLS handshake with Postgres at {place} failed: {error.reason or error}.")
+    if isinstance(error, TimeoutError):
+        return PostgresUnreachable(f"Postgres at {place} did not answer within {CONNECT_TIMEOUT_SECONDS:.0f} s.")
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    return PostgresUnreachable(f"Postgres at {place} cannot be reached: {said}.")
+
+
+def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
+    """Make the SQLAlchemy engine for sessions; it connects when first used.
+
+    A pooled connection that its server has closed is replaced at check-out; the driver has already seen the end of
+    the stream, so this costs no round trip.
+
+    Args:
+        url: as for `connect`.
+        pool_size: most connections open at once.
+    """
+
+    async def creator() -> asyncpg.Connection[Any]:
+        return await connect(url, name="cos session")
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=creator,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+    )
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+
+    return engine

@@ -1,0 +1,390 @@
+"""The recorder: events in transactions of their own, which those who record at the same moment share.
+
+A commit costs one wait for the disk however many records it carries. So callers put their events in a queue, and a
+lane writes all that waits as one statement: alone, a caller's event goes at once; with many callers, the next batch
+gathers while the last one is written.
+
+- `record` returns when the event is durable. An event has its id before it is written, so a batch whose connection
+  was lost in mid-commit is written again without becoming two.
+- Everything of one call becomes durable together, or none of it.
+- The queue is bounded in records and bytes; who comes later waits, and gives up with `Overloaded`.
+- A batch that Postgres refuses is split, so that one caller's bad input fails that caller alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from cos.common import clock, db, ids
+from cos.errors import BadInput, CosError, Overloaded, PostgresUnreachable, Unavailable
+from cos.memory import sql
+from cos.memory.event import NewEvent
+from cos.memory.l1_log import Recorded, row_of
+from cos.memory.position import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_log = structlog.get_logger("cos.recorder")
+
+LANES = 2
+MAX_BATCH_RECORDS = 1000
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+MAX_QUEUE_BYTES = 64 * 1024 * 1024
+FIRST_RETRY_SECONDS = 0.05
+LAST_RETRY_SECONDS = 2.0
+WRITE_TIMEOUT_SECONDS = 20.0
+
+
+class Doorbell(Protocol):
+    """What is rung when something was committed."""
+
+    def ring(self) -> None:
+        """Say that there is something to announce; cheap, and safe to call often."""
+        ...
+
+
+class _Call:
+    """One caller's events, until they are durable."""
+
+    __slots__ = ("deadline", "done", "events", "size")
+
+    def __init__(self, events: Sequence[NewEvent], deadline: float, done: asyncio.Future[list[Recorded]]) -> None:
+        self.events = events
+        self.size = sum(event.size for event in events)
+        self.deadline = deadline
+        self.done = done
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Recorder:
+    """Writes events durably, many callers a commit."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        doorbell: Doorbell,
+        queue_records: int = 10_000,
+        timeout_seconds: float = 30.0,
+        lanes: int = LANES,
+    ) -> None:
+        """Take what is needed; `start` connects.
+
+        Args:
+            url: of the Postgres.
+            doorbell: rung after each commit.
+            queue_records: how many records may wait at once.
+            timeout_seconds: how long a call may take before it gives up.
+            lanes: how many batches may be written at the same time, each over a connection of its own.
+        """
+        self._url = url
+        self._doorbell = doorbell
+        self._queue_records = queue_records
+        self._timeout_seconds = timeout_seconds
+        self._lane_count = lanes
+        self._waiting: deque[_Call] = deque()
+        self._waiting_records = 0
+        self._waiting_bytes = 0
+        self._room = asyncio.Condition()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._lanes: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Begin to take events; connections are made in the background."""
+        if not self._lanes:
+            loop = asyncio.get_running_loop()
+            self._lanes = [
+                loop.create_task(self._run_lane(), name=f"recorder:{number}") for number in range(self._lane_count)
+            ]
+
+    async def stop(self) -> None:
+        """Write what waits, within the calls' own deadlines, and close the connections."""
+        self._stopping = True
+        lanes, self._lanes = self._lanes, []
+        for sleeper in self._idle:
+            if not sleeper.done():
+                sleeper.set_result(None)
+        for lane in lanes:
+            with suppress(asyncio.CancelledError):
+                await lane
+
+    async def record(self, event: NewEvent) -> Recorded:
+        """Write one event; returns when it is durable.
+
+        Raises:
+            Overloaded: too many records wait already, and none became free in time.
+            PostgresUnreachable: Postgres could not be reached in time. The event may have been written all the same,
+                if the answer to its commit was lost; an idempotency key makes it safe to try again.
+            BadInput: Postgres refused the event.
+        """
+        return (await self.record_many((event,)))[0]
+
+    async def record_many(self, events: Sequence[NewEvent]) -> list[Recorded]:
+        """Write several events in one transaction, in this order; returns when all are durable.
+
+        Raises:
+            As `record` does; then none of them was written.
+        """
+        if not events:
+            return []
+        if self._stopping or not self._lanes:
+            raise Unavailable("COS is stopping and takes no more events.")
+        deadline = clock.monotonic() + self._timeout_seconds
+        call = _Call(events, deadline, asyncio.get_running_loop().create_future())
+        if self._is_full(call):
+            await self._wait_for_room(call)
+        self._waiting.append(call)
+        self._waiting_records += len(events)
+        self._waiting_bytes += call.size
+        self._wake_one()
+        return await call.done
+
+    @property
+    def waiting_records(self) -> int:
+        """How many records wait to be written."""
+        return self._waiting_records
+
+    def _is_full(self, call: _Call) -> bool:
+        if not self._waiting:
+            return False
+        return (
+            self._waiting_records + len(call.events) > self._queue_records
+            or self._waiting_bytes + call.size > MAX_QUEUE_BYTES
+        )
+
+    async def _wait_for_room(self, call: _Call) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_seconds), self._room:
+                await self._room.wait_for(lambda: not self._is_full(call))
+        except TimeoutError:
+            raise Overloaded(
+                f"{self._waiting_records} records wait to be written and none got through in "
+                f"{self._timeout_seconds:g} s; try again shortly."
+            ) from None
+        if self._stopping:
+            raise Unavailable("COS is stopping and takes no more events.")
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            sleeper = self._idle.popleft()
+            if not sleeper.done():
+                sleeper.set_result(None)
+                return
+
+    async def _run_lane(self) -> None:
+        lane = _Lane(self._url)
+        try:
+            while True:
+                batch = self._take()
+                if batch:
+                    await self._write(lane, batch)
+                elif self._stopping:
+                    return
+                else:
+                    sleeper = asyncio.get_running_loop().create_future()
+                    self._idle.append(sleeper)
+                    await sleeper
+        finally:
+            await lane.close()
+            if not self._stopping:
+                for call in self._waiting:
+                    call.fail(Unavailable("COS is stopping and takes no more events."))
+
+    def _take(self) -> list[_Call]:
+        """Take whole calls off the queue, up to a batch; a caller who gave up is left out."""
+        batch: list[_Call] = []
+        records = size = 0
+        while self._waiting:
+            call = self._waiting[0]
+            if batch and (records + len(call.events) > MAX_BATCH_RECORDS or size + call.size > MAX_BATCH_BYTES):
+                break
+            self._waiting.popleft()
+            self._waiting_records -= len(call.events)
+            self._waiting_bytes -= call.size
+            if call.done.done():
+                continue
+            batch.append(call)
+            records += len(call.events)
+            size += call.size
+        return batch
+
+    async def _write(self, lane: _Lane, batch: list[_Call]) -> None:
+        try:
+            await self._write_until_durable(lane, batch)
+        except asyncio.CancelledError:
+            for call in batch:
+                call.fail(Unavailable("COS stopped while the event was being written; it may or may not be there."))
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is belongs to the callers, the lane goes on)
+            for call in batch:
+                call.fail(error if isinstance(error, CosError) else Unavailable(f"The write failed: {error!r}."))
+        async with self._room:
+            self._room.notify_all()
+
+    async def _write_until_durable(self, lane: _Lane, batch: list[_Call]) -> None:
+        pause = FIRST_RETRY_SECONDS
+        while batch:
+            try:
+                found = await lane.write([event for call in batch for event in call.events])
+            except db.LOST as error:
+                await lane.close()
+                now = clock.monotonic()
+                for call in batch:
+                    if call.deadline <= now:
+                        call.fail(_lost(error))
+                batch = [call for call in batch if not call.done.done()]
+                if batch:
+                    await asyncio.sleep(ids.jitter(pause))
+                    pause = min(pause * 2, LAST_RETRY_SECONDS)
+                continue
+            except PostgresUnreachable as error:
+                now = clock.monotonic()
+                for call in batch:
+                    if call.deadline <= now:
+                        call.fail(error)
+                batch = [call for call in batch if not call.done.done()]
+                if batch:
+                    await asyncio.sleep(ids.jitter(pause))
+                    pause = min(pause * 2, LAST_RETRY_SECONDS)
+                continue
+            except asyncpg.PostgresError as error:
+                await self._write_apart(lane, batch, error)
+                return
+            self._doorbell.ring()
+            for call in batch:
+                if not call.done.done():
+                    call.done.set_result([found[event.id] for event in call.events])
+            return
+
+    async def _write_apart(self, lane: _Lane, batch: list[_Call], error: asyncpg.PostgresError) -> None:
+        """Find the call that Postgres refuses by writing each on its own."""
+        if len(batch) == 1:
+            batch[0].fail(_refused(error))
+            return
+        for call in batch:
+            await self._write_until_durable(lane, [call])
+
+
+class _Lane:
+    """One connection with its prepared statements; opened when needed, again when lost."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._one: Any = None
+        self._many: Any = None
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*db.LOST):
+                await connection.close(timeout=2)
+
+    async def write(self, events: list[NewEvent]) -> dict[UUID, Recorded]:
+        """Write the events in one transaction; gives what became of each, by its id."""
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = await self._open()
+        if any(event.prompt is not None for event in events):
+            async with connection.transaction():
+                found = await self._insert(connection, events)
+                await self._insert_prompts(connection, events, found)
+        else:
+            found = await self._insert(connection, events)
+        return found
+
+    async def _open(self) -> asyncpg.Connection[Any]:
+        connection = self._connection = await db.connect(self._url, name="cos recorder")
+        self._one = await connection.prepare(sql.INSERT_ONE)
+        self._many = await connection.prepare(sql.INSERT_MANY)
+        return connection
+
+    async def _insert(self, connection: asyncpg.Connection[Any], events: list[NewEvent]) -> dict[UUID, Recorded]:
+        if len(events) == 1:
+            event = events[0]
+            row = await self._one.fetchrow(*row_of(event), timeout=WRITE_TIMEOUT_SECONDS)
+            if row is not None:
+                return {event.id: Recorded(event.id, Position(row[0], row[1]))}
+            found: dict[UUID, Recorded] = {}
+        else:
+            columns = zip(*(row_of(event) for event in events), strict=True)
+            rows = await self._many.fetch(*columns, timeout=WRITE_TIMEOUT_SECONDS)
+            found = {row[0]: Recorded(row[0], Position(row[1], row[2])) for row in rows}
+            if len(found) == len(events):
+                return found
+        missing = [event for event in events if event.id not in found]
+        found.update(await _existing(connection, missing))
+        return found
+
+    async def _insert_prompts(
+        self, connection: asyncpg.Connection[Any], events: list[NewEvent], found: dict[UUID, Recorded]
+    ) -> None:
+        rows = []
+        for event in events:
+            trace, recorded = event.prompt, found[event.id]
+            if trace is not None and recorded.id == event.id and not recorded.duplicate:
+                prompt_id = ids.uuid7()
+                rows.append(
+                    (
+                        prompt_id,
+                        event.id,
+                        trace.prompt,
+                        trace.response,
+                        trace.model,
+                        trace.latency_ms,
+                        trace.tokens_in,
+                        trace.tokens_out,
+                    )
+                )
+                found[event.id] = Recorded(recorded.id, recorded.position, prompt_id=prompt_id)
+        if rows:
+            await connection.execute(sql.INSERT_PROMPTS, *zip(*rows, strict=True), timeout=WRITE_TIMEOUT_SECONDS)
+
+
+async def _existing(connection: asyncpg.Connection[Any], events: Iterable[NewEvent]) -> dict[UUID, Recorded]:
+    """Find the records that stood in the way: our own, written before the connection was lost, or an earlier one."""
+    missing = list(events)
+    keys = [event.idempotency_key for event in missing if event.idempotency_key is not None]
+    rows = await connection.fetch(
+        sql.FIND_EXISTING, [event.id for event in missing], keys, timeout=WRITE_TIMEOUT_SECONDS
+    )
+    by_id = {row["id"]: row for row in rows}
+    by_key = {row["idempotency_key"]: row for row in rows if row["idempotency_key"] is not None}
+    found: dict[UUID, Recorded] = {}
+    for event in missing:
+        own = by_id.get(event.id)
+        row = own if own is not None else by_key[event.idempotency_key]
+        position = Position(row["xact"], row["seq"])
+        found[event.id] = Recorded(row["id"], position, duplicate=own is None, prompt_id=row["prompt_id"])
+    return found
+
+
+def _lost(error: BaseException) -> PostgresUnreachable:
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    return PostgresUnreachable(
+        f"Postgres did not answer in time ({said}); the event may or may not be there, try again with the same "
+        "idempotency key."
+    )
+
+
+def _refused(error: asyncpg.PostgresError) -> CosError:
+    if isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError):
+        return BadInput(f"Postgres refused the event: {error}.")
+    if isinstance(error, asyncpg.DiskFullError):
+        from cos.errors import DiskFull
+
+        return DiskFull("The disk of Postgres is full; free some space, nothing was lost.")
+    return Unavailable(f"Postgres could not write the event: {error}.")

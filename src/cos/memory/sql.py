@@ -1,0 +1,123 @@
+"""The statements that matter, named, each with why it is right."""
+
+from __future__ import annotations
+
+_COLUMNS = (
+    "id, module, type, subject, level, data, request_id, trace_id, traceparent, time, recorded_at, idempotency_key"
+)
+
+# One record in the caller's transaction. DO NOTHING covers both the id (a retry of ours) and the idempotency key (a
+# retry of the caller's); a conflicting key that is not committed yet is waited for.
+INSERT_ONE = f"""
+    INSERT INTO l1.record ({_COLUMNS})
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+    ON CONFLICT DO NOTHING
+    RETURNING xact, seq
+"""
+
+# Many records as one statement, so that one commit carries all. A function scan gives its rows in the arrays' order
+# and the identity is drawn in that order: seq follows the order of the arguments.
+INSERT_MANY = f"""
+    INSERT INTO l1.record ({_COLUMNS})
+    SELECT a.id, a.module, a.type, a.subject, a.level, a.data::json, a.request_id, a.trace_id, a.traceparent,
+           a.time, a.recorded_at, a.idempotency_key
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[])
+         AS a (id, module, type, subject, level, data, request_id, trace_id, traceparent, time, recorded_at,
+               idempotency_key)
+    ON CONFLICT DO NOTHING
+    RETURNING id, xact, seq
+"""
+
+# Prompt traces of records of the same transaction; a record that was there before keeps the trace it has.
+INSERT_PROMPTS = """
+    INSERT INTO l1.prompt_trace (id, record_id, prompt, response, model, latency_ms, tokens_in, tokens_out)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[])
+    ON CONFLICT DO NOTHING
+"""
+
+# What an insert that did nothing ran into: the record with that id, or with that idempotency key.
+FIND_EXISTING = """
+    SELECT r.id, r.xact, r.seq, r.idempotency_key, p.id AS prompt_id
+    FROM l1.record AS r LEFT JOIN l1.prompt_trace AS p ON p.record_id = r.id
+    WHERE r.id = ANY($1::uuid[]) OR r.idempotency_key = ANY($2::text[])
+"""
+
+# The lock is taken before this transaction has an id, so the id it gets is above that of every transaction that held
+# the lock before: positions follow the order of commits for this subject. Says whether it was too late for that.
+LOCK_SUBJECT = """
+    SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS too_late,
+           pg_advisory_xact_lock(hashtextextended($1, 7242))
+"""
+
+_ENVELOPE = f"xact, seq, {_COLUMNS}"
+
+# The relay's read. Every transaction below the snapshot's xmin has ended, so nothing can appear behind the cursor.
+# The running size bounds the memory of a batch; a single record larger than the bound still comes alone.
+READ_SETTLED = f"""
+    SELECT {_ENVELOPE} FROM (
+        SELECT *, sum(pg_column_size(data)) OVER (ORDER BY xact, seq ROWS UNBOUNDED PRECEDING)
+                  - pg_column_size(data) AS bytes_before
+        FROM (
+            SELECT * FROM l1.record
+            WHERE (xact, seq) > ($1::xid8, $2::bigint) AND xact < pg_snapshot_xmin(pg_current_snapshot())
+            ORDER BY xact, seq
+            LIMIT $3
+        ) AS rows
+    ) AS sized
+    WHERE bytes_before < $4
+    ORDER BY xact, seq
+"""
+
+# Whether a committed record waits behind the horizon, because an older transaction is still open.
+WAITS_BEHIND_HORIZON = """
+    SELECT EXISTS (SELECT 1 FROM l1.record WHERE (xact, seq) > ($1::xid8, $2::bigint))
+"""
+
+# The modules that have records, by skipping from one to the next in the index: its cost is the number of modules.
+MODULES = """
+    WITH RECURSIVE m AS (
+        (SELECT module FROM l1.record ORDER BY module LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.module FROM l1.record AS r WHERE r.module > m.module ORDER BY r.module LIMIT 1)
+        FROM m WHERE m.module IS NOT NULL
+    )
+    SELECT module FROM m WHERE module IS NOT NULL
+"""
+
+RECORD_AT = "SELECT id FROM l1.record WHERE xact = $1::xid8 AND seq = $2 AND module = $3"
+
+# The first record of a module that its stream lacks.
+FIRST_AFTER = """
+    SELECT xact, seq FROM l1.record
+    WHERE module = $1 AND (xact, seq) > ($2::xid8, $3::bigint)
+    ORDER BY xact, seq LIMIT 1
+"""
+
+# What a module's stream lacks, for the lag: committed records after its top, counted up to a bound.
+LAG_AFTER = """
+    SELECT count(*) AS events, min(recorded_at) AS oldest FROM (
+        SELECT recorded_at FROM l1.record
+        WHERE module = $1 AND (xact, seq) > ($2::xid8, $3::bigint)
+        ORDER BY xact, seq LIMIT $4
+    ) AS behind
+"""
+
+# Which database this is: another cluster, or another database of the cluster, has other transaction ids.
+DATABASE_IDENTITY = """
+    SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || oid::text
+    FROM pg_database WHERE datname = current_database()
+"""
+
+CURRENT_GENERATION = "SELECT number, database FROM l1.generation ORDER BY number DESC LIMIT 1"
+
+BEGIN_GENERATION = """
+    INSERT INTO l1.generation (number, database, reason, began_at) VALUES ($1, $2, $3, $4)
+"""
+
+# Records whose transaction id this cluster has not reached: a dump restored into a younger cluster.
+FROM_THE_FUTURE = """
+    SELECT EXISTS (SELECT 1 FROM l1.record WHERE xact >= pg_snapshot_xmax(pg_current_snapshot()))
+"""
+
+COUNT_RECORDS = "SELECT count(*) FROM l1.record"
