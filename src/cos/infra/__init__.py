@@ -1,0 +1,1 @@
+"""Real Postgres and Redis as supervised child processes: no container, no root, no TCP port."""

@@ -1,0 +1,170 @@
+"""Starts one server so that it cannot outlive its owner; run as a program, never imported by COS.
+
+    python -I -S guard.py parent=PID signal=N [namespace=UID:GID|maybe-namespace=UID:GID|account=UID:GID]
+                          [pipe=FD grace=SECONDS] [check=1] -- PROGRAM ARGUMENT…
+
+Without `pipe` (Linux) it asks the kernel to signal the server when the owner's thread ends, and becomes the server:
+same process id, nothing left in between. With `pipe` (elsewhere) it stays as the server's parent and stops it when
+the owner's end of the socket closes, which a kill -9 also does.
+
+Only modules that load in a few milliseconds are imported at the top: this stands in the way of each start.
+"""
+
+import ctypes
+import os
+import sys
+
+PR_SET_PDEATHSIG = 1
+CLONE_NEWUSER = 0x10000000
+NOT_STARTED = 70
+NAMESPACE_REFUSED = 71
+NOT_REACHABLE = 72
+HIGHEST_CLASSIC_SIGNAL = 31
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare this process as the options say, then become the program, or stay and watch it."""
+    cut = arguments.index("--")
+    options = dict(item.split("=", 1) for item in arguments[:cut])
+    program = arguments[cut + 1 :]
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.umask(0o077)
+    os.chdir("/")
+    _leave_terminal()
+    if "account" in options:
+        _become(*_pair(options["account"]))
+    elif "namespace" in options:
+        if not _enter_namespace(libc, *_pair(options["namespace"])):
+            return NAMESPACE_REFUSED
+    elif "maybe-namespace" in options:
+        _enter_namespace(libc, *_pair(options["maybe-namespace"]))
+    if "check" in options:
+        return _check(program)
+    if "pipe" in options:
+        return _watch(program, libc, int(options["pipe"]), int(options["signal"]), float(options["grace"]))
+    _default_signals(libc)
+    # After the change of identity, which would have cleared it.
+    libc.prctl(PR_SET_PDEATHSIG, int(options["signal"]), 0, 0, 0)
+    # An owner that died before the line above sends no signal any more: then this is already an orphan.
+    if os.getppid() != int(options["parent"]):
+        return NOT_STARTED
+    os.execv(program[0], program)  # noqa: S606  (this is what a launcher is for; no shell)
+
+
+def _pair(text: str) -> tuple[int, int]:
+    uid, gid = text.split(":")
+    return int(uid), int(gid)
+
+
+def _leave_terminal() -> None:
+    try:
+        os.setsid()  # a Ctrl-C in the owner's terminal is the owner's to handle
+    except PermissionError:
+        pass  # already the leader of a session
+
+
+def _become(uid: int, gid: int) -> None:
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
+def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> bool:
+    """Give up root's rights but keep its files: inside, this user is `uid`; outside, files still belong to it."""
+    outer_uid, outer_gid = os.geteuid(), os.getegid()
+    if libc.unshare(CLONE_NEWUSER) != 0:
+        return False
+    try:
+        _put("/proc/self/setgroups", "deny")
+        _put("/proc/self/gid_map", f"{gid} {outer_gid} 1")
+        _put("/proc/self/uid_map", f"{uid} {outer_uid} 1")
+    except OSError:
+        return False
+    return True
+
+
+def _put(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _check(paths: list[str]) -> int:
+    """Print the first path that this account cannot enter or read."""
+    for path in paths:
+        if not os.access(path, os.R_OK | os.X_OK if path.endswith("/") else os.X_OK):
+            sys.stdout.write(path)
+            return NOT_REACHABLE
+    return 0
+
+
+def _default_signals(libc: ctypes.CDLL) -> None:
+    """Undo what Python and the owner ignore, catch or block: a server expects a clean table."""
+    for number in range(1, HIGHEST_CLASSIC_SIGNAL + 1):
+        libc.signal(number, None)
+    none = ctypes.create_string_buffer(128)  # larger than any platform's sigset_t; all zero is the empty set
+    libc.sigprocmask(2 if sys.platform == "linux" else 3, none, None)  # SIG_SETMASK
+
+
+def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, grace_seconds: float) -> int:
+    """Run the program as a child, stop it when the owner's end of the socket closes, end as it ended."""
+    import select  # noqa: PLC0415  (only this variant pays for them)
+    import signal  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    os.set_inheritable(owner, False)  # noqa: FBT003
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)  # noqa: FBT003
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: None)
+    child = os.fork()
+    if child == 0:
+        try:
+            _leave_terminal()
+            _default_signals(libc)
+            os.execv(program[0], program)  # noqa: S606
+        finally:
+            os._exit(NOT_STARTED)
+    wanted = _tell(owner, child)
+    deadline: float | None = None
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return _end_alike(libc, status)
+        if not wanted and deadline is None:
+            os.kill(child, stop_signal)
+            deadline = time.monotonic() + grace_seconds
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            os.kill(child, signal.SIGKILL)
+            left = None
+        sources = [woken, owner] if wanted else [woken]
+        readable = select.select(sources, [], [], left)[0]
+        if owner in readable and not os.read(owner, 64):
+            wanted = False
+        if woken in readable and set(os.read(woken, 64)) - {signal.SIGCHLD}:
+            wanted = False
+
+
+def _tell(owner: int, child: int) -> bool:
+    try:
+        os.write(owner, b"%d\n" % child)
+    except OSError:
+        return False
+    return True
+
+
+def _end_alike(libc: ctypes.CDLL, status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return code
+    _default_signals(libc)
+    os.kill(os.getpid(), -code)
+    return NOT_STARTED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
