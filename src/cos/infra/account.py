@@ -8,9 +8,13 @@ import pwd
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cos.errors import FolderNotWritable, ServerFailed
 from cos.infra.launch import CHILD_ENVIRONMENT, GUARD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _CHECK_TIMEOUT_SECONDS = 20.0
 
@@ -19,8 +23,8 @@ _CHECK_TIMEOUT_SECONDS = 20.0
 class Account:
     """An unprivileged identity: a user namespace that only renames root, or else a real other account.
 
-    In a namespace (`namespace=True`) the files stay root's and root's rights are gone. Where the system refuses
-    namespaces, the server runs as the account itself, to which its folders are given.
+    In a namespace (`namespace=True`) the files stay root's and root's rights are gone. Where the system
+    refuses namespaces, the server runs as the account itself, to which its folders are given.
     """
 
     name: str
@@ -58,16 +62,20 @@ async def choose_account() -> Account | None:
     """Find how Postgres can run here; None when COS is not root and nothing is needed.
 
     Raises:
-        ServerFailed: there is no account but root.
+        ServerFailed: there is no account but root, or this root may not change to it.
     """
     if os.geteuid() != 0:
         return None
     entry = unprivileged_entry()
-    account = Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, namespace=True)
-    code, _ = await _check(account, ())
-    if code == 0:
-        return account
-    return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, namespace=False)
+    for namespace in (True, False):
+        account = Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, namespace=namespace)
+        code, _ = await _check(account, ())
+        if code == 0:
+            return account
+    raise ServerFailed(
+        "Postgres refuses to run as root, and this system allows neither a user namespace nor a change to "
+        f"{entry.pw_name!r}: run COS as an ordinary user."
+    )
 
 
 async def check_reachable(account: Account, *, folder: Path, program: Path) -> None:
@@ -77,19 +85,21 @@ async def check_reachable(account: Account, *, folder: Path, program: Path) -> N
         FolderNotWritable: it cannot enter the data folder.
         ServerFailed: it cannot start the program.
     """
-    code, path = await _check(account, (program, folder))
+    ways = [step for path in (program, folder) for step in (*reversed(path.parents), path)]
+    code, path = await _check(account, ways)
     if code == 0:
         return
     why = (
         f"COS runs as root and this system refuses user namespaces, so Postgres runs as {account.name!r}, "
         f"which cannot enter {path or folder}"
     )
-    if path == str(program):
+    if not folder.is_relative_to(path):
         raise ServerFailed(
             f"{why}: install COS where every account can read it, or run COS as an ordinary user."
         )
     raise FolderNotWritable(
-        f"{why}: choose a data folder outside private homes with COS_DATA_DIR, or run COS as an ordinary user."
+        f"{why}: choose a data folder outside private homes with COS_DATA_DIR, "
+        "or run COS as an ordinary user."
     )
 
 
@@ -104,7 +114,7 @@ def give(folder: Path, owner: tuple[int, int]) -> None:
     os.chown(folder, *owner, follow_symlinks=False)
 
 
-async def _check(account: Account, paths: tuple[Path, ...]) -> tuple[int, str]:
+async def _check(account: Account, paths: Sequence[Path]) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-I", "-S", str(GUARD), account.guard_option, "check=1", "--"),

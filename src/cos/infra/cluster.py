@@ -57,8 +57,8 @@ def cluster_exists(path: Path) -> bool:
 async def create_cluster(path: Path, *, bin_folder: Path, account: Account | None, fsync: bool) -> None:
     """Make a cluster with the database `cos` at `path`.
 
-    It is built in a folder beside `path` and renamed as the last step, so whatever interrupts it (kill -9, a power
-    cut), `path` holds nothing or a complete cluster. Syncing is left to one pass at the end instead of one a file.
+    It is built in a folder beside `path` and renamed as the last step, so whatever interrupts it (kill -9, a
+    power cut), `path` holds nothing or a complete cluster. Syncing is one pass at the end, not one a file.
 
     Raises:
         DiskFull: there is no room for it.
@@ -70,7 +70,7 @@ async def create_cluster(path: Path, *, bin_folder: Path, account: Account | Non
         if account is not None:
             give(building, account.owner)
         options = [account.guard_option] if account is not None else []
-        # The builtin C.UTF-8 collation never changes with the machine's libc, so no index is ever corrupted by it.
+        # The builtin C.UTF-8 collation does not change with the machine's libc, which would corrupt indexes.
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         # Trust: whoever can open the socket is this account already, for its folder is 0700 (decision 0003).
         rights = (f"--username={USER}", "--auth-local=trust", "--auth-host=reject", "--data-checksums")
@@ -79,9 +79,7 @@ async def create_cluster(path: Path, *, bin_folder: Path, account: Account | Non
         await _run(single, options, stdin=f"CREATE DATABASE {DATABASE}\n".encode())
         if fsync:
             await _run((f"{bin_folder}/initdb", "-D", str(building), "--sync-only"), options)
-        building.rename(path)
-        if fsync:
-            await asyncio.to_thread(_sync_folder, path.parent)
+        await asyncio.to_thread(_put_in_place, building, path, fsync=fsync)
     except BaseException:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, building, ignore_errors=True))
         raise
@@ -117,8 +115,11 @@ def _remove_unfinished(parent: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _put_in_place(building: Path, path: Path, *, fsync: bool) -> None:
+    building.rename(path)
+    if not fsync:
+        return
+    descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from cos.errors import AlreadyRunning, DiskFull, FolderNotWritable
+from cos.errors import DiskFull, FolderNotWritable
 from cos.infra.lock import FolderLock, read_object
 from cos.infra.sockets import make_private, socket_folder
 
-# A new cluster takes 55 MB and a busy one writes logs of 16 MB: below this the next start would fail half-way.
+# A new cluster takes 55 MB and a busy one adds logs of 16 MB: below this a start would fail half-way.
 MIN_FREE_BYTES: Final = 128 * 1024 * 1024
 
 
@@ -36,7 +36,7 @@ class DataFolder:
             FolderNotWritable: it is a file, not permitted, read-only, or open to every account.
             DiskFull: its disk has less than 128 MiB left.
         """
-        path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() below needs the folder to exist)
+        path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  (resolve() needs the folder to exist)
         if "\n" in str(path):
             raise FolderNotWritable(
                 f"The data folder {str(path)!r} has a line break in its name: choose another."
@@ -50,7 +50,6 @@ class DataFolder:
             with tempfile.TemporaryFile(dir=path):
                 pass
             sockets = socket_folder(path)
-            make_private(sockets)
             folder = cls(path=path, sockets=sockets)
             for inner in (folder.redis, folder.logs):
                 inner.mkdir(mode=0o700, exist_ok=True)
@@ -78,6 +77,17 @@ class DataFolder:
         """What the running COS says about itself."""
         return self.path / "run.json"
 
+    def renew_sockets(self) -> None:
+        """Make the folder of the sockets again if somebody cleaned it away.
+
+        Raises:
+            FolderNotWritable: something that is not private stands in its place, or it cannot be made.
+        """
+        try:
+            make_private(self.sockets)
+        except OSError as error:
+            _refuse(self.path, error)
+
     def lock(self, description: dict[str, Any]) -> FolderLock:
         """Become the folder's owner until the lock is closed or this process ends.
 
@@ -89,9 +99,9 @@ class DataFolder:
             FolderNotWritable: the lock file cannot be written.
         """
         try:
-            return FolderLock(self.path / "lock", self.read_run, description)
-        except AlreadyRunning:
-            raise
+            return FolderLock(
+                self.path / "lock", description=description, read_run=self.read_run, keep=self.sockets
+            )
         except OSError as error:
             _refuse(self.path, error)
 
@@ -102,16 +112,12 @@ class DataFolder:
             FolderNotWritable: it cannot be written.
             DiskFull: there is no room for it.
         """
+        new = self.path / "run.json.new"  # one name: only the owner of the lock writes
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            descriptor, name = tempfile.mkstemp(prefix="run.json.", dir=self.path)
-            try:
-                with os.fdopen(descriptor, "w") as file:
-                    json.dump(state, file)
-                os.replace(name, self.run_file)  # noqa: PTH105
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)  # noqa: PTH108
-                raise
+            with os.fdopen(os.open(new, flags, 0o600), "w") as file:
+                json.dump(state, file)
+            new.replace(self.run_file)
         except OSError as error:
             _refuse(self.path, error)
 
@@ -147,7 +153,8 @@ def _refuse(path: Path, error: OSError) -> NoReturn:
     """Turn what the system said into one sentence."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         raise DiskFull(
-            f"The disk of the data folder {path} is full: make room, or choose another folder with COS_DATA_DIR."
+            f"The disk of the data folder {path} is full: make room, "
+            "or choose another folder with COS_DATA_DIR."
         ) from error
     where = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
     if isinstance(error, FileExistsError | NotADirectoryError):

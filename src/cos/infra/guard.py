@@ -3,9 +3,9 @@
     python -I -S guard.py parent=PID signal=N [namespace=UID:GID|maybe-namespace=UID:GID|account=UID:GID]
                           [pipe=FD grace=SECONDS] [check=1] -- PROGRAM ARGUMENT…
 
-Without `pipe` (Linux) it asks the kernel to signal the server when the owner's thread ends, and becomes the server:
-same process id, nothing left in between. With `pipe` (elsewhere) it stays as the server's parent and stops it when
-the owner's end of the socket closes, which a kill -9 also does.
+Without `pipe` (Linux) it asks the kernel to signal the server when the owner's thread ends, and becomes the
+server: same process id, nothing left in between. With `pipe` (elsewhere) it stays as the server's parent and
+stops it when the owner's end of the socket closes, which a kill -9 also does.
 
 Only modules that load in a few milliseconds are imported at the top: this stands in the way of each start.
 """
@@ -48,7 +48,15 @@ def main(arguments: list[str]) -> int:
     # An owner that died before the line above sends no signal any more: then this is already an orphan.
     if os.getppid() != int(options["parent"]):
         return NOT_STARTED
-    os.execv(program[0], program)  # noqa: S606  (this is what a launcher is for; no shell)
+    return _replace_by(program)
+
+
+def _replace_by(program: list[str]) -> int:
+    try:
+        os.execv(program[0], program)  # noqa: S606  (this is what a launcher is for; no shell)
+    except OSError as error:
+        sys.stderr.write(f"error: {program[0]} cannot be started: {error.strerror}\n")
+    return NOT_STARTED
 
 
 def _pair(text: str) -> tuple[int, int]:
@@ -57,20 +65,20 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 def _leave_terminal() -> None:
-    try:
+    if os.getsid(0) != os.getpid():
         os.setsid()  # a Ctrl-C in the owner's terminal is the owner's to handle
-    except PermissionError:
-        pass  # already the leader of a session
 
 
 def _become(uid: int, gid: int) -> None:
     os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+    os.setgid(gid)
+    os.setuid(uid)  # for root this sets the real and the saved one too: no way back
 
 
 def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> bool:
-    """Give up root's rights but keep its files: inside, this user is `uid`; outside, files still belong to it."""
+    """Give up root's rights but keep its files: inside this user is `uid`, outside it stays what it is."""
+    if sys.platform != "linux":
+        return False
     outer_uid, outer_gid = os.geteuid(), os.getegid()
     if libc.unshare(CLONE_NEWUSER) != 0:
         return False
@@ -92,9 +100,9 @@ def _put(path: str, text: str) -> None:
 
 
 def _check(paths: list[str]) -> int:
-    """Print the first path that this account cannot enter or read."""
+    """Print the first path that this account cannot enter or run."""
     for path in paths:
-        if not os.access(path, os.R_OK | os.X_OK if path.endswith("/") else os.X_OK):
+        if not os.access(path, os.X_OK):
             sys.stdout.write(path)
             return NOT_REACHABLE
     return 0
@@ -114,9 +122,9 @@ def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, 
     import signal  # noqa: PLC0415
     import time  # noqa: PLC0415
 
-    os.set_inheritable(owner, False)  # noqa: FBT003
+    os.set_inheritable(owner, False)  # noqa: FBT003  (the standard library's signature)
     woken, wake = os.pipe()
-    os.set_blocking(wake, False)  # noqa: FBT003
+    os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: None)
@@ -125,7 +133,7 @@ def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, 
         try:
             _leave_terminal()
             _default_signals(libc)
-            os.execv(program[0], program)  # noqa: S606
+            _replace_by(program)
         finally:
             os._exit(NOT_STARTED)
     wanted = _tell(owner, child)

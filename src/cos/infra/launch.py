@@ -26,7 +26,7 @@ def guarded(program: Sequence[str], *, stop_signal: int, options: Sequence[str] 
         options: further options of the guard.
     """
     owner = (f"parent={os.getpid()}", f"signal={int(stop_signal)}")
-    # -I -S: nothing of the owner's environment or site is loaded, so the guard is small, quick and predictable.
+    # -I -S: nothing of the owner's environment or site is loaded; the guard is small, quick and predictable.
     return [sys.executable, "-I", "-S", str(GUARD), *owner, *options, "--", *program]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def find_leftovers(folder: Path, *, program: str) -> list[psutil.Process]:
     """List the living processes of `program` that work in `folder`.
 
-    A process id in a file proves nothing (ids are reused); a process of that name whose working folder is ours does.
+    A process id in a file proves nothing (ids are reused); that name and that working folder together do.
     """
     found = []
     for process in psutil.process_iter():

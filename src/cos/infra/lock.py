@@ -15,44 +15,57 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+_MAX_OBJECT_BYTES = 1024 * 1024
+
 
 class FolderLock:
-    """Ownership of a data folder; ends with `close`, with the `with` block or with the process, kill -9 included.
+    """Ownership of a data folder; ends with `close`, with the `with` block or with the process, even kill -9.
 
-    It is a flock, so a stale file never locks anybody out, and no child inherits it (the descriptor closes on exec).
+    It is a flock, so a stale file never locks anybody out, and no child inherits it (it closes on exec).
     """
 
     def __init__(
-        self, path: Path, read_run: Callable[[], dict[str, Any] | None], description: dict[str, Any]
+        self,
+        path: Path,
+        *,
+        description: dict[str, Any],
+        read_run: Callable[[], dict[str, Any] | None],
+        keep: Path,
     ) -> None:
-        """Take the lock in `path` and write `description` (JSON values) into it for whoever comes second.
+        """Take the lock in `path` and write `description` into it for whoever comes second.
 
         Args:
             path: the lock file; it stays when the lock is given up, for removing it would be a race.
-            read_run: gives what the holder says about itself elsewhere.
             description: JSON values, such as `since` and `address`.
+            read_run: gives what the holder says about itself elsewhere.
+            keep: a folder that cleaners of temporary files must leave alone, which a lock on it tells them.
 
         Raises:
-            AlreadyRunning: another process holds it; `extra` has what it wrote.
+            AlreadyRunning: another process holds it; `extra` has its pid, since and address, if known.
             OSError: the file cannot be opened.
         """
-        self._descriptor: int | None = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        self._descriptors: list[int] = []
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        file = self._hold(os.open(path, flags, 0o600))
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = (read_run() or {}) | (read_object(path) or {})
+            holder = _holder(read_object(path), read_run())
             self.close()
             raise AlreadyRunning(_sentence(path, holder), **holder) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps({"pid": os.getpid(), **description}).encode(), 0)
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps({"pid": os.getpid(), **description}).encode(), 0)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._hold(os.open(keep, os.O_RDONLY | os.O_CLOEXEC)), fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def close(self) -> None:
         """Give the folder up; a second call does nothing."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _hold(self, descriptor: int) -> int:
+        self._descriptors.append(descriptor)
+        return descriptor
 
     def __enter__(self) -> Self:
         return self
@@ -63,12 +76,11 @@ class FolderLock:
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(OSError):
-            self.close()
+        self.close()
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object that this account (or root) wrote; None when it is absent, half-written or foreign."""
+    """Read a JSON object that this account or root wrote; None when absent, half-written or foreign."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -83,7 +95,12 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-_MAX_OBJECT_BYTES = 1024 * 1024
+def _holder(lock: dict[str, Any] | None, run: dict[str, Any] | None) -> dict[str, Any]:
+    """Say who holds the lock; the run state counts only if the same process wrote it."""
+    known = lock or {}
+    if run and known.get("pid") in {None, run.get("pid")}:
+        known = run | known
+    return {name: known[name] for name in ("pid", "since", "address") if name in known}
 
 
 def _sentence(path: Path, holder: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The log file of a server: opened for the server to append, kept small, read for the line that explains a death."""
+"""The log file of a server: opened for it to append, kept small, read for the line that explains a death."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ MAX_LOG_BYTES = 4 * 1024 * 1024
 _TAIL_BYTES = 64 * 1024
 # What Postgres and Redis write before a line's own words.
 _PREFIX = re.compile(
-    r"^(?:\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] |\d+:[A-Z] \d+ \w+ \d{4} [\d:.]+ [#*.-] |[\w.-]+: (?=error|fatal))"
+    r"^(?:\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] "
+    r"|\d+:[A-Z] \d+ \w+ \d{4} [\d:.]+ [#*.-] "
+    r"|[\w.-]+: (?=error|fatal))"
 )
 _GRAVE = re.compile(
     r"\b(?:FATAL|PANIC|ERROR|fatal|error|[Cc]an't|[Ff]ailed|[Bb]ad)\b|could not|No space left| # "
@@ -21,7 +23,7 @@ _GRAVE = re.compile(
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Open for appending, private to this account; a file past 4 MiB is first moved to `NAME.1`, over the older one."""
+    """Open for appending, private to this account; a file past 4 MiB is first moved to `NAME.1`."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
         path.replace(path.with_name(f"{path.name}.1"))
@@ -40,7 +42,7 @@ def read_since(path: Path, offset: int) -> str:
 
 
 def telling_line(text: str) -> str | None:
-    """Pick the last line that says why, else the last line, without its time and process id; None when empty."""
+    """Pick the last line that says why, else the last one, without its time and pid; None when empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import signal
+import stat
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -14,9 +14,10 @@ import psutil
 from cos.infra.account import Account, check_reachable, choose_account, give
 from cos.infra.answers import postgres_answers
 from cos.infra.binaries import find_postgres_bin, read_version
+from cos.infra.child import DEFAULT_GUARD, GuardKind
 from cos.infra.cluster import DATABASE, USER, cluster_exists, create_cluster
 from cos.infra.leftovers import end_leftovers
-from cos.infra.process import DEFAULT_GUARD, GuardKind, ServerProcess
+from cos.infra.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ __all__ = ["EmbeddedPostgres", "find_postgres_bin"]
 SOCKET_NAME: Final = ".s.PGSQL.5432"
 _START_TIMEOUT_SECONDS: Final = 120.0  # crash recovery replays at most max_wal_size, which takes seconds
 _STOP_TIMEOUT_SECONDS: Final = 3.0
+_STATUS_LINE: Final = 7  # of postmaster.pid, counted from 0
 # Fast shutdown, immediate shutdown, the end.
 _LEFTOVER_STEPS: Final = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0))
 
@@ -58,8 +60,8 @@ _WITH_FSYNC: Final = dict.fromkeys(_WITHOUT_FSYNC, "on")
 class EmbeddedPostgres:
     """A real Postgres 18 in the data folder, for the process that holds the folder's lock.
 
-    `start` creates the cluster the first time, ends what an earlier owner left, and returns when Postgres answers;
-    from then on a Postgres that dies is restarted until `stop`. It ends with this process however that dies.
+    `start` creates the cluster the first time, ends what an earlier owner left, and returns when Postgres
+    answers; from then on one that dies is restarted until `stop`. It cannot outlive this process.
     """
 
     def __init__(
@@ -142,6 +144,8 @@ class EmbeddedPostgres:
             FolderNotWritable: COS is root, and the account that Postgres must run as cannot enter the folder.
             ServerFailed: it did not start; quotes why.
         """
+        if self._process.state in {"running", "restarting"}:
+            return
         self._account = await choose_account()
         exists = cluster_exists(self._folder.postgres)
         if self._account is not None:
@@ -154,7 +158,7 @@ class EmbeddedPostgres:
         await self._process.start()
 
     async def stop(self) -> None:
-        """Shut it down and return when it has ended: clients are disconnected, everything committed is safe."""
+        """Shut it down and return when it has ended: clients are cut off, everything committed is safe."""
         await self._process.stop()
 
     def _argv(self) -> list[str]:
@@ -166,23 +170,41 @@ class EmbeddedPostgres:
         return [str(self._bin / "postgres"), "-D", str(self._folder.postgres), *flags]
 
     async def _answers(self) -> bool:
+        # First its own note: a question that comes too early would leave a FATAL line in its log.
+        if not self._says_ready():
+            return False
         return await postgres_answers(self._socket, user=USER, database=DATABASE)
+
+    def _says_ready(self) -> bool:
+        lines = self._pid_file_lines()
+        return len(lines) > _STATUS_LINE and lines[0] == str(self.pid) and lines[_STATUS_LINE] == "ready"
+
+    def _pid_file_lines(self) -> list[str]:
+        try:
+            text = (self._folder.postgres / "postmaster.pid").read_text(errors="replace")
+        except OSError:
+            return []
+        return [line.strip() for line in text.splitlines()]
 
     async def _hand_over(self, account: Account) -> None:
         """Let the files belong to whom Postgres runs as, also when that has changed since the last start."""
         if not account.namespace:
-            self._folder.path.chmod(0o711)  # to be walked through, not read
+            # To be walked through, not read.
+            self._folder.path.chmod(stat.S_IMODE(self._folder.path.stat().st_mode) | 0o011)
             await check_reachable(account, folder=self._folder.path, program=self._bin / "postgres")
         for path in (self._folder.postgres, self._folder.sockets):
             if path.exists():
                 await asyncio.to_thread(give, path, account.owner)
 
     async def _clear_leftovers(self) -> None:
-        """End a Postgres that an earlier owner left in this folder, and remove the files that a dead one left.
+        """End a Postgres that an earlier owner left in this folder, and remove the files of a dead one.
 
-        The folder's lock is ours, so whatever still works in it has lost its owner. A clean shutdown removes all three
-        files, so the usual start looks no further.
+        The folder's lock is ours, so whatever still works in it has lost its owner. A clean shutdown removes
+        all three files, so the usual start looks no further.
         """
+        self._folder.renew_sockets()
+        if self._account is not None:
+            give(self._folder.sockets, self._account.owner)
         pid_file = self._folder.postgres / "postmaster.pid"
         stale = (self._socket, self._socket.with_name(f"{SOCKET_NAME}.lock"))
         if not any(path.exists() for path in (pid_file, *stale)):
@@ -192,9 +214,8 @@ class EmbeddedPostgres:
         )
         for path in stale:
             path.unlink(missing_ok=True)
-        # Postgres itself clears the file of a dead process, after checks of its own; but it would take a foreign
-        # process that now has the same id for a living Postgres.
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            pid = int(pid_file.read_text().splitlines()[0])
-            if pid not in ended and psutil.pid_exists(pid):
-                pid_file.unlink()
+        # Postgres itself clears the file of a dead process, after checks of its own; but it would take a
+        # foreign process that now has the same id for a living Postgres.
+        pid = next(iter(self._pid_file_lines()), "")
+        if pid.isdigit() and int(pid) not in ended and psutil.pid_exists(int(pid)):
+            pid_file.unlink(missing_ok=True)

@@ -1,24 +1,21 @@
-"""One supervised child: started behind a guard, watched, restarted when it dies, stopped for certain."""
+"""One supervised server process: watched, restarted when it dies, stopped for certain."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
-import socket
-import sys
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-import psutil
 import structlog
 
 from cos.common import clock
 from cos.errors import CosError, DiskFull, ServerFailed
-from cos.infra.launch import CHILD_ENVIRONMENT, guarded
+from cos.infra.child import DEFAULT_GUARD, Child, GuardKind, in_words
+from cos.infra.launch import CHILD_ENVIRONMENT
 from cos.infra.logfile import open_log, read_since, telling_line
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
@@ -28,11 +25,6 @@ if TYPE_CHECKING:
 FIRST_BACKOFF_SECONDS: Final = 0.1
 LAST_BACKOFF_SECONDS: Final = 10.0
 STEADY_AFTER_SECONDS: Final = 60.0
-_KILL_TIMEOUT_SECONDS: Final = 5.0
-_PID_TIMEOUT_SECONDS: Final = 10.0
-
-GuardKind = Literal["exec", "pipe"]
-DEFAULT_GUARD: Final[GuardKind] = "exec" if sys.platform == "linux" else "pipe"
 
 _log = structlog.get_logger("cos.infra")
 
@@ -40,11 +32,11 @@ _log = structlog.get_logger("cos.infra")
 class ServerProcess:
     """Keeps one server running from `start` to `stop`.
 
-    States: `stopped` → `starting` → `running`; `failed` when the first start does not succeed. A server that dies
-    unasked is `restarting` until it answers again: after 0.1 s, then twice as long each time up to 10 s, for ever;
-    one that ran for 60 s begins at 0.1 s again. One task owned by this object does the supervising. Everything must
-    be called on one event loop, in a thread that outlives the server (the kernel ends a child with the thread that
-    started it).
+    States: `stopped` → `starting` → `running`; `failed` when the first start does not succeed. A server that
+    dies unasked is `restarting` until it answers again: after 0.1 s, then twice as long each time up to 10 s,
+    for ever; one that ran for 60 s begins at 0.1 s again. One task owned by this object does the supervising.
+    Everything must be called on one event loop, in a thread that outlives the server (the kernel ends a child
+    with the thread that started it).
     """
 
     def __init__(
@@ -73,11 +65,11 @@ class ServerProcess:
             ready: tells whether it answers; called every few milliseconds while it starts.
             stop_signal: asks it to end; also what it gets when this process dies.
             start_timeout_seconds: how long it may take to answer.
-            stop_timeout_seconds: how long it may take to end before it is made to.
+            stop_timeout_seconds: how long each request to end may take before a harder one.
             env: its whole environment.
             quit_signal: a harder request, tried before SIGKILL.
             prepare: runs before each start, restarts included.
-            repair: gets the log of a start that failed; True when it mended the cause and a new try is worth it.
+            repair: gets the log of a failed start; True when it mended the cause and one more try is due.
             guard_options: how the guard changes identity, asked at each start.
             guard: `exec` lets the kernel tie the child to this process (Linux); `pipe` works everywhere.
         """
@@ -87,17 +79,16 @@ class ServerProcess:
         self._log_path = log
         self._ready = ready
         self._stop_signal = stop_signal
-        self._quit_signal = quit_signal
         self._start_timeout_seconds = start_timeout_seconds
         self._stop_timeout_seconds = stop_timeout_seconds
+        requests = [stop_signal, *([quit_signal] if quit_signal else [])]
+        self._stop_requests = [(number, stop_timeout_seconds) for number in requests]
         self._prepare = prepare
         self._repair = repair
         self._guard_options = guard_options
         self._guard: GuardKind = guard
         self._state: ServerState = "stopped"
-        self._process: asyncio.subprocess.Process | None = None
-        self._server_pid: int | None = None
-        self._pipe: socket.socket | None = None
+        self._child: Child | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._log_offset = 0
         self.started_at: datetime | None = None
@@ -112,7 +103,7 @@ class ServerProcess:
     @property
     def pid(self) -> int | None:
         """Give the server's own process id, None while there is none."""
-        return self._server_pid
+        return self._child.pid if self._child else None
 
     async def start(self) -> None:
         """Start it and return when it answers; does nothing when it is already started.
@@ -120,6 +111,7 @@ class ServerProcess:
         Raises:
             ServerFailed: it ended or did not answer in time; quotes the line of its log that says why.
             DiskFull: that line says that the disk is full.
+            CosError: `prepare` failed.
         """
         if self._supervisor is not None and not self._supervisor.done():
             return
@@ -132,40 +124,37 @@ class ServerProcess:
         except asyncio.CancelledError:
             await self.stop()
             raise
-        except BaseException:
-            self._state = "failed"
-            raise
 
     async def stop(self) -> None:
-        """End it and stop watching: ask, then insist, then kill; does nothing when it is stopped."""
+        """End it and stop watching: ask, then insist, then kill; does nothing when it is stopped.
+
+        Raises:
+            ServerFailed: it cannot be ended, not even by SIGKILL.
+        """
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await supervisor
-        await self._end(self._stop_signal)
+            await asyncio.wait({supervisor})
+        await self._end(self._stop_requests)
         self._state = "stopped"
 
     async def _supervise(self, first: asyncio.Future[None]) -> None:
+        """Do all the supervising; `first` hears how the first start went."""
+        try:
+            await self._come_up()
+        except asyncio.CancelledError:
+            _tell(first, ServerFailed(f"{self.name} was stopped while it started."))
+            raise
+        except Exception as error:  # noqa: BLE001  (handed to whoever waits for the start)
+            await self._give_up_on(error)
+            self._state = "failed"
+            _tell(first, self._failed(error))
+            return
+        _tell(first, None)
         pause_seconds = FIRST_BACKOFF_SECONDS
         while True:
-            try:
-                await self._come_up()
-                self._state = "running"
-                if not first.done():
-                    first.set_result(None)
-                ready_at = clock.monotonic()
-                await self._gone()
-                if clock.monotonic() - ready_at >= STEADY_AFTER_SECONDS:
-                    pause_seconds = FIRST_BACKOFF_SECONDS
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001  (a supervisor survives whatever one try runs into)
-                await self._end(signal.SIGKILL)
-                if not first.done():
-                    first.set_exception(error)
-                    return
-                self.last_exit = error.detail if isinstance(error, CosError) else str(error)
+            if self._state == "running" and await self._outlives(STEADY_AFTER_SECONDS):
+                pause_seconds = FIRST_BACKOFF_SECONDS
             self._state = "restarting"
             self.restarts += 1
             _log.warning(
@@ -177,6 +166,18 @@ class ServerProcess:
             )
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, LAST_BACKOFF_SECONDS)
+            try:
+                await self._come_up()
+            except Exception as error:  # noqa: BLE001  (a supervisor survives whatever one try runs into)
+                await self._give_up_on(error)
+
+    async def _outlives(self, seconds: float) -> bool:
+        """Wait until the running server has ended; tell whether it ran that long."""
+        began = clock.monotonic()
+        if self._child is not None:
+            self.last_exit = in_words(await self._child.wait())
+            self._child = None
+        return clock.monotonic() - began >= seconds
 
     async def _come_up(self) -> None:
         """Bring the server from nothing to ready, once more after a repair."""
@@ -187,139 +188,81 @@ class ServerProcess:
             if self._repair is None or not await self._repair(text):
                 raise
             await self._try_once()
+        self.started_at = clock.now()
+        self._state = "running"
 
     async def _try_once(self) -> None:
         if self._prepare is not None:
             await self._prepare()
-        process = await self._spawn()
-        exited = asyncio.create_task(process.wait())
+        child = await self._spawn()
+        exited = asyncio.create_task(child.wait())
         try:
             async with asyncio.timeout(self._start_timeout_seconds):
                 pause_seconds = 0.002
                 while not await self._ready():
                     await asyncio.wait({exited}, timeout=pause_seconds)
                     if exited.done():
-                        raise self._failure()
+                        raise self._died_early(exited.result())
                     pause_seconds = min(pause_seconds * 1.5, 0.05)
         except TimeoutError:
-            await self._end(self._stop_signal)
+            await self._end(self._stop_requests)
             raise ServerFailed(
-                f"{self.name} did not answer within {self._start_timeout_seconds:g} s; its log is {self._log_path}."
+                f"{self.name} did not answer within {self._start_timeout_seconds:g} s; "
+                f"its log is {self._log_path}."
             ) from None
         finally:
             exited.cancel()
-        self.started_at = clock.now()
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        options = list(self._guard_options())
-        passed: tuple[int, ...] = ()
-        theirs: socket.socket | None = None
-        if self._guard == "pipe":
-            self._pipe, theirs = socket.socketpair()
-            self._pipe.setblocking(False)
-            passed = (theirs.fileno(),)
-            options += [f"pipe={theirs.fileno()}", f"grace={self._stop_timeout_seconds}"]
-        try:
-            with open_log(self._log_path) as log:
-                self._log_offset = log.tell() or os.fstat(log.fileno()).st_size
-                self._process = await asyncio.create_subprocess_exec(
-                    *guarded(self._argv(), stop_signal=self._stop_signal, options=options),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self._env,
-                    pass_fds=passed,
-                )
-        finally:
-            if theirs is not None:
-                theirs.close()
-        self._server_pid = self._process.pid
-        if self._pipe is not None:
-            self._server_pid = await self._told_pid(self._pipe)
-        return self._process
+    async def _spawn(self) -> Child:
+        with open_log(self._log_path) as log:
+            self._log_offset = os.fstat(log.fileno()).st_size
+            self._child = await Child.spawn(
+                self._argv(),
+                env=self._env,
+                log=log,
+                stop_signal=self._stop_signal,
+                grace_seconds=self._stop_timeout_seconds,
+                guard=self._guard,
+                options=self._guard_options(),
+            )
+        return self._child
 
-    async def _told_pid(self, pipe: socket.socket) -> int | None:
-        async with asyncio.timeout(_PID_TIMEOUT_SECONDS):
-            told = await asyncio.get_running_loop().sock_recv(pipe, 64)
-        return int(told) if told.strip().isdigit() else None
-
-    async def _gone(self) -> None:
-        """Wait until the child has ended and note how."""
-        if self._process is None:
-            return
-        code = await self._process.wait()
+    def _died_early(self, code: int) -> CosError:
+        self._child = None
         self.last_exit = in_words(code)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._process = None
-        self._server_pid = None
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
-
-    def _failure(self) -> CosError:
-        code = self._process.returncode if self._process else None
-        self._forget()
-        self.last_exit = in_words(code) if code is not None else None
         line = telling_line(read_since(self._log_path, self._log_offset))
         if line and "No space left on device" in line:
             return DiskFull(
                 f"{self.name} did not start because the disk is full ({line}): make room, then try again."
             )
-        said = f": {line.rstrip('.')}" if line else ""
+        return self._failed(line or self.last_exit)
+
+    def _failed(self, why: object) -> CosError:
+        if isinstance(why, CosError):
+            return why
         return ServerFailed(
-            f"{self.name} did not start ({self.last_exit}){said}; its log is {self._log_path}."
+            f"{self.name} did not start: {str(why).rstrip('.')}; its log is {self._log_path}."
         )
 
-    async def _end(self, number: signal.Signals) -> None:
-        """Bring the child to its end, if there is one, beginning with the signal `number`."""
-        if self._process is None:
+    async def _give_up_on(self, error: Exception) -> None:
+        """Clear away what a try that failed has left."""
+        self.last_exit = self._failed(error).detail
+        if self._child is not None and await self._child.end([]):
+            self._child = None
+
+    async def _end(self, requests: Sequence[tuple[signal.Signals, float]]) -> None:
+        if self._child is None:
             return
-        for request, seconds in (
-            (number, self._stop_timeout_seconds),
-            (self._quit_signal, self._stop_timeout_seconds),
-        ):
-            if request is None or request == signal.SIGKILL:
-                continue
-            self._send(request)
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._gone()
-            except TimeoutError:
-                _log.warning(
-                    "server_slow_to_stop", server=self.name, signal=request.name, waited_seconds=seconds
-                )
-            else:
-                return
-        for pid in _descendants(self._server_pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._send(signal.SIGKILL)
-        async with asyncio.timeout(_KILL_TIMEOUT_SECONDS):
-            await self._gone()
-
-    def _send(self, number: signal.Signals) -> None:
-        if self._server_pid is not None and self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._server_pid, number)
+        if not await self._child.end(requests):
+            raise ServerFailed(f"{self.name} (process {self.pid}) does not end, not even by SIGKILL.")
+        self.last_exit = in_words(self._child.exit_code or 0)
+        self._child = None
 
 
-def _descendants(pid: int | None) -> list[int]:
-    """List the ids below a process; Postgres puts each backend into a session of its own, out of killpg's reach."""
-    if pid is None:
-        return []
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def in_words(code: int) -> str:
-    """Say how a process ended, from its exit code (negative: the signal)."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
+def _tell(first: asyncio.Future[None], error: CosError | None) -> None:
+    if first.done():
+        return  # whoever waited has been cancelled
+    if error is None:
+        first.set_result(None)
+    else:
+        first.set_exception(error)

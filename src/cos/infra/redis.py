@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import re
 import signal
 from typing import TYPE_CHECKING, Final
@@ -13,8 +14,9 @@ from cos.common import clock
 from cos.infra.account import unprivileged_entry
 from cos.infra.answers import redis_answers
 from cos.infra.binaries import find_redis_server, read_version
+from cos.infra.child import DEFAULT_GUARD, GuardKind
 from cos.infra.leftovers import end_leftovers
-from cos.infra.process import DEFAULT_GUARD, GuardKind, ServerProcess
+from cos.infra.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
     from cos.infra.folder import DataFolder
     from cos.infra.server import ServerState
-
-import os
 
 SOCKET_NAME: Final = "redis.sock"
 AOF_NAME: Final = "appendonly.aof"
@@ -33,17 +33,18 @@ _STOP_TIMEOUT_SECONDS: Final = 3.0
 _LEFTOVER_STEPS: Final = ((signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0))
 # What Redis says, or does, when it reads a file that it did not write like this.
 _DAMAGED: Final = re.compile(
-    r"Bad file format|Unknown command .* reading the append only file|Unrecoverable error reading the append only"
-    r"|RDB|Unexpected end of file|BUG REPORT",
+    r"Bad file format reading|Unknown command .* reading the append only|Error reading the RDB preamble"
+    r"|(?:Unrecoverable error|Unexpected end of file) reading the append only|Internal error in RDB"
+    r"|rdb file reading failure|Wrong RDB checksum|Can't handle RDB format|REDIS BUG REPORT"
 )
 
 
 class EmbeddedRedis:
     """A real Redis in the data folder, for the process that holds the folder's lock.
 
-    It keeps its data in an append-only file. A file cut short is read up to the cut; one that is damaged in the middle
-    is set aside (the last three are kept) and Redis starts empty, because the truth is in Postgres and the relay fills
-    it again; `last_recovery` says so.
+    It keeps its data in an append-only file. A file cut short is read up to the cut; one that is damaged in
+    the middle is set aside (the last three are kept) and Redis starts empty, because the truth is in Postgres
+    and Redis is filled from it again; `last_recovery` says so.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class EmbeddedRedis:
 
     async def _clear_leftovers(self) -> None:
         """End a Redis that an earlier owner left in this folder, and remove what a dead one left."""
+        self._folder.renew_sockets()
         stale = (self._socket, self._folder.redis / "redis.pid")
         if not any(path.exists() for path in stale):
             return  # a clean shutdown removes both
@@ -174,7 +176,10 @@ class EmbeddedRedis:
         aof.rename(aside)
         for old in sorted(aof.parent.glob(f"{AOF_NAME}.damaged-*"))[:-MAX_DAMAGED_FILES]:
             old.unlink()
-        self.last_recovery = f"The file of Redis was damaged and is set aside as {aside}; Redis started empty and is filled from Postgres."
+        self.last_recovery = (
+            f"The file of Redis was damaged and is set aside as {aside}; "
+            "Redis started empty and is filled again from Postgres."
+        )
         self._progress(self.last_recovery)
         return True
 

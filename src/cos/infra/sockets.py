@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import socket
 import stat
 import sys
 import tempfile
@@ -19,22 +21,43 @@ LONGEST_SOCKET_NAME: Final = ".s.PGSQL.5432"
 
 
 def socket_folder(data: Path) -> Path:
-    """Choose where the sockets of a data folder are: inside it, or under the temporary folder if that is too long.
+    """Make a private folder for the sockets of a data folder: inside it, or under the temporary folder.
 
-    The same data folder and user always get the same place. The runtime folder of the login session is not used: it
-    vanishes at logout, under servers that run on.
+    The second when the path would be too long, or when the file system of the data folder has no sockets (as
+    some that a virtual machine shares). The same data folder and user always get the same place. The runtime
+    folder of the login session is not used: it vanishes at logout, under servers that run on.
 
     Args:
         data: the resolved path of the data folder.
+
+    Raises:
+        FolderNotWritable: something that is not private stands in its place.
+        OSError: it cannot be created.
     """
-    inside = data / "sockets"
-    # A comma separates hosts in a Postgres URL, encoded or not.
-    if fits(inside) and "," not in str(inside):
-        return inside
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
     name = f"cos-{os.geteuid()}-{digest}"
-    outside = Path(tempfile.gettempdir(), name)
-    return outside if fits(outside) and "," not in str(outside) else Path("/tmp", name)  # noqa: S108  (verified below)
+    places = (data / "sockets", Path(tempfile.gettempdir(), name), Path("/tmp", name))  # noqa: S108  (verified)
+    refused: OSError | None = None
+    for place in places:
+        # A comma separates hosts in a Postgres URL, encoded or not.
+        if not fits(place) or "," in str(place):
+            continue
+        make_private(place)
+        try:
+            _try_bind(place)
+        except OSError as error:
+            refused = error
+        else:
+            return place
+    raise refused or OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(data))
+
+
+def _try_bind(folder: Path) -> None:
+    path = folder / ".try"
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+    path.unlink()
 
 
 def fits(folder: Path) -> bool:
