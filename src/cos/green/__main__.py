@@ -1,0 +1,5 @@
+"""Runs `cos green` without the rest of COS: `python -m cos.green`."""
+
+from cos.green.command import main
+
+main()

@@ -1,0 +1,1 @@
+"""Code that runs inside the project's own interpreter: standard library and pytest alone."""

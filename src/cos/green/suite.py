@@ -1,0 +1,208 @@
+"""Runs a project's suite with the project's interpreter, its own options and plugins, and a probe that reports results."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cos.green.errors import ImportsLeak, NoTests, PytestMissing, SuiteFailed
+from cos.green.failure import Failure, Run
+from cos.green.parse_report import parse_report
+from cos.green.parse_traceback import parse_traceback
+from cos.green.process import MARKER, Ended, environment, run, run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROBE = Path(__file__).parent / "probe"
+_NO_TESTS, _USAGE, _INTERNAL = 5, 4, 3
+_MANY_IDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run of pytest: which tests (none: all), in which order, with what else in the environment."""
+
+    tests: tuple[str, ...] = ()
+    shuffle: str = ""
+    trace: bool = False
+    ignore: tuple[str, ...] = ()
+    deselect: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A project's suite in one folder: its own, or a worktree of it.
+
+    `root` is where the tests are run, `home` the project's own folder, `limit_s` the seconds that one run may take.
+    """
+
+    root: Path
+    home: Path
+    python: str
+    limit_s: float = 1800.0
+    arguments: tuple[str, ...] = ()
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def run(self, task: Task | None = None) -> Run:
+        """Run tests once.
+
+        Args:
+            task: what to run; None for the whole suite.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            PytestMissing: the interpreter cannot import pytest.
+            NoTests: pytest found none.
+            SuiteFailed: pytest refused its options, broke, or took longer than the limit.
+            ImportsLeak: a worktree's tests imported the project from its own folder.
+        """
+        return self.run_each([task or Task()])[0]
+
+    def run_each(self, tasks: Sequence[Task], at_once: int = 2) -> list[Run]:
+        """Run several tasks, each in a process of its own, a few at a time; as `run` otherwise."""
+        with tempfile.TemporaryDirectory(prefix="cos-green-") as folder:
+            reports = [Path(folder) / f"{number}.jsonl" for number in range(len(tasks))]
+            jobs = [
+                (self._command(task), self.root, self._environment(task, report))
+                for task, report in zip(tasks, reports, strict=True)
+            ]
+            ends = run_all(jobs, limit_s=self.limit_s, at_once=at_once)
+            return [self._result(*item) for item in zip(tasks, ends, reports, strict=True)]
+
+    def _command(self, task: Task) -> list[str]:
+        command = [
+            self.python,
+            "-m",
+            "pytest",
+            "-p",
+            "cos_green_probe",
+            f"--rootdir={self.root}",
+            *self.arguments,
+        ]
+        # the project's own `-x` must not hide causes, and its cache folder must not appear in the tree
+        command += [
+            "--maxfail=0",
+            "-o",
+            f"cache_dir={tempfile.gettempdir()}/cos-green-cache-{os.getuid()}",
+            "-q",
+            "--no-header",
+        ]
+        command += [f"--ignore={path}" for path in task.ignore]
+        command += [f"--deselect={test}" for test in task.deselect]
+        if (
+            len(task.tests) > _MANY_IDS
+        ):  # a command line has its limits; whole files are more tests, never fewer
+            return [*command, *dict.fromkeys(test.partition("::")[0] for test in task.tests)]
+        return [*command, *task.tests]
+
+    def _environment(self, task: Task, report: Path) -> dict[str, str]:
+        inside = [str(PROBE), *_mapped(self.python, self.root, self.home)]
+        before = environment({}).get("PYTHONPATH", "")
+        kept = [_moved(part, self.root, self.home) for part in before.split(os.pathsep) if part]
+        return environment(
+            {
+                "PYTHONPATH": os.pathsep.join([*inside, *kept]),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "COS_GREEN_REPORT": str(report),
+                "COS_GREEN_ROOT": str(self.root),
+                "COS_GREEN_NOT_FROM": str(self.home) if self.home != self.root else None,
+                "COS_GREEN_SHUFFLE": task.shuffle or None,
+                "COS_GREEN_TRACE": "1" if task.trace else None,
+                MARKER: str(self.home),
+                **self.extra,
+            }
+        )
+
+    def _result(self, task: Task, ended: Ended, report: Path) -> Run:
+        if ended.code is None:
+            raise SuiteFailed(
+                f"Pytest took longer than {self.limit_s:g} s: raise --suite-limit or narrow the tests."
+            )
+        if "No module named pytest" in ended.output and not report.exists():
+            raise PytestMissing(f"The interpreter {self.python} has no pytest: name another with --python.")
+        result = parse_report(report.read_text(encoding="utf-8")) if report.exists() else Run()
+        result.output = ended.output[-20_000:]
+        result.duration_s = result.duration_s or ended.took_s
+        if result.leaks:
+            raise ImportsLeak(
+                f"The tests import the project from its own folder, not from the worktree ({result.leaks[0]}): "
+                "install it editable with a `src` folder, or name its paths in [tool.cos.green] paths."
+            )
+        if not result.outcomes and not result.failures:
+            broken = startup_failure(ended.output)
+            if broken is None:
+                self._explain(task, ended)
+            else:
+                result.failures.append(broken)
+                result.interrupted = True
+        return result
+
+    def _explain(self, task: Task, ended: Ended) -> None:
+        """Say why a run has no result at all, unless that is itself the first cause."""
+        if ended.code == _NO_TESTS:
+            raise NoTests(f"Pytest found no tests in {self.root}: give a path to them, or check `testpaths`.")
+        lines = [line for line in ended.output.splitlines() if line.strip()]
+        reason = next(
+            (line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "no output"
+        )
+        named = " ".join(task.tests[:3])
+        raise SuiteFailed(
+            f"Pytest could not run {named or 'the suite'} (exit code {ended.code}): {reason.strip()[:300]}"
+        )
+
+
+def startup_failure(ended_output: str) -> Failure | None:
+    """Turn a suite that does not even start (a conftest that breaks) into its first cause."""
+    chain = parse_traceback(ended_output.splitlines())
+    frames = [frame for raised in chain for frame in raised.frames]
+    place = next((frame.file for frame in frames if frame.file.endswith("conftest.py")), "")
+    if not chain or not place:
+        return None
+    return Failure(place, "error", "collect", chain)
+
+
+def find_python(home: Path, asked: str | None = None) -> str:
+    """Choose the interpreter: the one asked for, else the project's .venv, else our own."""
+    if asked:
+        return asked
+    for name in (".venv/bin/python", "venv/bin/python", ".venv/Scripts/python.exe"):
+        if (home / name).exists():
+            return str(home / name)
+    return sys.executable
+
+
+_PATHS: dict[tuple[str, Path], list[str]] = {}
+
+
+def _mapped(python: str, root: Path, home: Path) -> list[str]:
+    """Give the entries of the interpreter's path that lie in the project, as they are in `root`."""
+    if (python, home) not in _PATHS:
+        code = "import json, sys; print(json.dumps(sys.path))"
+        ended = run([python, "-c", code], cwd=Path(tempfile.gettempdir()), env=environment({}), limit_s=60)
+        try:
+            entries = json.loads(ended.output.strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            entries = []
+        inside = [entry for entry in entries if entry and Path(entry).is_relative_to(home)]
+        _PATHS[python, home] = [
+            entry for entry in inside if "site-packages" not in entry and "/lib/python" not in entry
+        ]
+    found = [_moved(entry, root, home) for entry in _PATHS[python, home]]
+    if (root / "src").is_dir() and str(root / "src") not in found:
+        found.append(str(root / "src"))
+    return found
+
+
+def _moved(entry: str, root: Path, home: Path) -> str:
+    path = Path(entry)
+    if path.is_relative_to(home) and "site-packages" not in entry:
+        return str(root / path.relative_to(home))
+    return entry
