@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from datetime import datetime
 from uuid import UUID
 
 from cos.common import clock
@@ -15,21 +16,23 @@ _RANDOM_MASK = (1 << 62) - 1
 _last_stamp = 0
 
 
-def uuid7() -> UUID:
+def uuid7(at: datetime | None = None) -> UUID:
     """Make an id that sorts by time of creation; each one of this process is greater than the one before.
+
+    Args:
+        at: the time of creation, where the caller has just asked the clock for it; now when absent.
 
     The 48-bit millisecond is followed by 12 bits of its fraction (RFC 9562, section 6.2, method 3). When the clock
     stands still or goes back, the stamp of the last id plus one is used instead.
     """
     global _last_stamp  # noqa: PLW0603  (the order of ids is the process's)
-    fine = int(clock.now().timestamp() * 1_000_000)
-    stamp = ((fine // 1000) << _COUNTER_BITS) | ((fine % 1000) * 4096 // 1000)
+    milliseconds, microseconds = divmod(int((at or clock.now()).timestamp() * 1_000_000), 1000)
+    stamp = (milliseconds << _COUNTER_BITS) | (microseconds * 4096 // 1000)
     if stamp <= _last_stamp:
         stamp = _last_stamp + 1
     _last_stamp = stamp
     tail = int.from_bytes(os.urandom(8), "big") & _RANDOM_MASK
-    value = ((stamp >> _COUNTER_BITS) << 80) | ((stamp & 0xFFF) << 64) | tail
-    return UUID(int=value | _VERSION_AND_VARIANT)
+    return UUID(int=(stamp >> _COUNTER_BITS) << 80 | (stamp & 0xFFF) << 64 | tail | _VERSION_AND_VARIANT)
 
 
 def random_hex(size: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -22,8 +22,9 @@ MAX_ID = 200
 MAX_KEY = 200
 MAX_PROMPT_BYTES = 4 * 1024 * 1024
 
-_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +49,29 @@ class PromptTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tokens_out: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A checked event that only has to be written. Make one with `new_event`."""
 
+    id: UUID
     module: str
     type: str
     subject: str | None
     level: str
-    data: str
+    data: msgspec.Raw
     request_id: str | None
     trace_id: str | None
     traceparent: str | None
     time: datetime
+    recorded_at: datetime
     idempotency_key: str | None
     prompt: PromptTrace | None
-    id: UUID = field(default_factory=ids.uuid7)
-    recorded_at: datetime = field(default_factory=clock.now)
 
     @property
     def size(self) -> int:
         """Give roughly how many bytes the event keeps in memory."""
         prompt = self.prompt
         more = len(prompt.prompt or "") + len(prompt.response or "") if prompt is not None else 0
-        return len(self.data) + more + 200
+        return len(memoryview(self.data)) + more + 200
 
 
 def new_event(
@@ -111,12 +111,12 @@ def new_event(
         BadInput: names what cannot be recorded and why.
         TooLarge: the data is larger than the limit.
     """
-    if not isinstance(type, str) or TYPE.fullmatch(type) is None:
+    if TYPE.fullmatch(type) is None:
         raise BadInput(
             f"The event type {_shown(type)} is not allowed: a letter, then letters, digits and _ . : / -, "
             "at most 100 characters."
         )
-    if not isinstance(module, str) or NAME.fullmatch(module) is None:
+    if NAME.fullmatch(module) is None:
         raise BadInput(
             f"The module {_shown(module)} is not allowed: a letter, then letters, digits and _ . -, "
             "at most 64 characters."
@@ -135,17 +135,20 @@ def new_event(
             raise BadInput("The idempotency key is empty; leave it out or give it a value.")
     if prompt is not None:
         _check_prompt(prompt)
-    text = _encoded(data, limits) if raw_data is None else _checked(bytes(raw_data), limits)
+    kept = _encoded(data, limits) if raw_data is None else _checked(bytes(raw_data), limits)
+    recorded_at = clock.now()
     return NewEvent(
+        id=ids.uuid7(recorded_at),
         module=module,
         type=type,
         subject=subject,
         level=level,
-        data=text,
+        data=msgspec.Raw(kept),
         request_id=request_id,
         trace_id=trace_id,
         traceparent=traceparent,
-        time=_aware(time),
+        time=recorded_at if time is None else _in_utc(time),
+        recorded_at=recorded_at,
         idempotency_key=idempotency_key,
         prompt=prompt,
     )
@@ -156,9 +159,7 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "…" + shown[-1]
 
 
-def _aware(time: datetime | None) -> datetime:
-    if time is None:
-        return clock.now()
+def _in_utc(time: datetime) -> datetime:
     if time.tzinfo is None or time.utcoffset() is None:
         raise BadInput(f"The time {time.isoformat()} has no timezone; add one, for example {time.isoformat()}+00:00.")
     try:
@@ -168,8 +169,6 @@ def _aware(time: datetime | None) -> datetime:
 
 
 def _check_text(what: str, text: str, most: int) -> None:
-    if not isinstance(text, str):
-        raise BadInput(f"The {what} {_shown(text)} is not text.")
     if len(text) > most:
         raise BadInput(f"The {what} {_shown(text)} has {len(text)} characters; at most {most} are allowed.")
     if "\x00" in text:
@@ -205,7 +204,7 @@ def _check_prompt(prompt: PromptTrace) -> None:
             raise BadInput(f"The prompt trace's {name} {_shown(number)} is not a whole number from 0 to 2147483647.")
 
 
-def _encoded(data: Any, limits: Limits) -> str:
+def _encoded(data: Any, limits: Limits) -> bytes:
     """Write Python values as JSON text; refuses what JSON or Postgres cannot hold."""
     try:
         raw = _encoder.encode(data)
@@ -221,12 +220,12 @@ def _encoded(data: Any, limits: Limits) -> str:
     return _checked(raw, limits)
 
 
-def _checked(raw: bytes, limits: Limits) -> str:
+def _checked(raw: bytes, limits: Limits) -> bytes:
+    """Prove that the JSON text can be read back and kept; gives it unchanged."""
     if len(raw) > limits.data_bytes:
         raise TooLarge(f"The data has {len(raw)} bytes of JSON; at most {limits.data_bytes} are allowed.")
     try:
-        value = msgspec.json.decode(raw)
-        text = raw.decode()
+        value = _decoder.decode(raw)
     except UnicodeDecodeError as error:
         raise BadInput(f"The data is not valid UTF-8 at byte {error.start}.") from None
     except RecursionError:
@@ -236,9 +235,9 @@ def _checked(raw: bytes, limits: Limits) -> str:
     # Fewer brackets than levels allowed cannot nest too deep: most events need no walk.
     if raw.count(b"{") + raw.count(b"[") > limits.data_depth and _depth(value) > limits.data_depth:
         raise BadInput(f"The data is nested deeper than {limits.data_depth} levels.")
-    if "\\u0000" in text and _ESCAPED_NUL.search(text) is not None:
+    if b"\\u0000" in raw and _ESCAPED_NUL.search(raw) is not None:
         raise BadInput("The data holds a NUL character (\\u0000), which cannot be stored; remove it.")
-    return text
+    return raw
 
 
 def _depth(value: Any) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from cos.common import ids
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """What became of an event: its record, or the one that its idempotency key had already made.
 
     Attributes:
@@ -45,7 +44,7 @@ def row_of(event: NewEvent) -> tuple[Any, ...]:
         event.type,
         event.subject,
         event.level,
-        event.data,
+        bytes(event.data).decode(),
         event.request_id,
         event.trace_id,
         event.traceparent,

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import structlog
 
 from cos.common import clock, db, ids
-from cos.errors import BadInput, CosError, Overloaded, PostgresUnreachable, Unavailable
+from cos.errors import BadInput, CosError, DiskFull, Overloaded, PostgresUnreachable, Unavailable
 from cos.memory import sql
 from cos.memory.event import NewEvent
 from cos.memory.l1_log import Recorded, row_of
@@ -43,6 +44,8 @@ FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 2.0
 WRITE_TIMEOUT_SECONDS = 20.0
 
+_encoder = msgspec.json.Encoder()
+
 
 class Doorbell(Protocol):
     """What is rung when something was committed."""
@@ -59,7 +62,7 @@ class _Call:
 
     def __init__(self, events: Sequence[NewEvent], deadline: float, done: asyncio.Future[list[Recorded]]) -> None:
         self.events = events
-        self.size = sum(event.size for event in events)
+        self.size = events[0].size if len(events) == 1 else sum(event.size for event in events)
         self.deadline = deadline
         self.done = done
 
@@ -98,6 +101,7 @@ class Recorder:
         self._waiting_records = 0
         self._waiting_bytes = 0
         self._room = asyncio.Condition()
+        self._room_waiters = 0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._lanes: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -166,14 +170,17 @@ class Recorder:
         )
 
     async def _wait_for_room(self, call: _Call) -> None:
+        self._room_waiters += 1
         try:
             async with asyncio.timeout(self._timeout_seconds), self._room:
-                await self._room.wait_for(lambda: not self._is_full(call))
+                await self._room.wait_for(lambda: self._stopping or not self._is_full(call))
         except TimeoutError:
             raise Overloaded(
                 f"{self._waiting_records} records wait to be written and none got through in "
                 f"{self._timeout_seconds:g} s; try again shortly."
             ) from None
+        finally:
+            self._room_waiters -= 1
         if self._stopping:
             raise Unavailable("COS is stopping and takes no more events.")
 
@@ -231,31 +238,18 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  (whatever it is belongs to the callers, the lane goes on)
             for call in batch:
                 call.fail(error if isinstance(error, CosError) else Unavailable(f"The write failed: {error!r}."))
-        async with self._room:
-            self._room.notify_all()
+        if self._room_waiters:
+            async with self._room:
+                self._room.notify_all()
 
     async def _write_until_durable(self, lane: _Lane, batch: list[_Call]) -> None:
         pause = FIRST_RETRY_SECONDS
         while batch:
             try:
                 found = await lane.write([event for call in batch for event in call.events])
-            except db.LOST as error:
+            except (PostgresUnreachable, *db.LOST) as error:
                 await lane.close()
-                now = clock.monotonic()
-                for call in batch:
-                    if call.deadline <= now:
-                        call.fail(_lost(error))
-                batch = [call for call in batch if not call.done.done()]
-                if batch:
-                    await asyncio.sleep(ids.jitter(pause))
-                    pause = min(pause * 2, LAST_RETRY_SECONDS)
-                continue
-            except PostgresUnreachable as error:
-                now = clock.monotonic()
-                for call in batch:
-                    if call.deadline <= now:
-                        call.fail(error)
-                batch = [call for call in batch if not call.done.done()]
+                batch = _still_waiting(batch, error)
                 if batch:
                     await asyncio.sleep(ids.jitter(pause))
                     pause = min(pause * 2, LAST_RETRY_SECONDS)
@@ -320,8 +314,7 @@ class _Lane:
                 return {event.id: Recorded(event.id, Position(row[0], row[1]))}
             found: dict[UUID, Recorded] = {}
         else:
-            columns = zip(*(row_of(event) for event in events), strict=True)
-            rows = await self._many.fetch(*columns, timeout=WRITE_TIMEOUT_SECONDS)
+            rows = await self._many.fetch(_encoder.encode(events).decode(), timeout=WRITE_TIMEOUT_SECONDS)
             found = {row[0]: Recorded(row[0], Position(row[1], row[2])) for row in rows}
             if len(found) == len(events):
                 return found
@@ -335,7 +328,7 @@ class _Lane:
         rows = []
         for event in events:
             trace, recorded = event.prompt, found[event.id]
-            if trace is not None and recorded.id == event.id and not recorded.duplicate:
+            if trace is not None and recorded.id == event.id and recorded.prompt_id is None:
                 prompt_id = ids.uuid7()
                 rows.append(
                     (
@@ -372,7 +365,16 @@ async def _existing(connection: asyncpg.Connection[Any], events: Iterable[NewEve
     return found
 
 
-def _lost(error: BaseException) -> PostgresUnreachable:
+def _still_waiting(batch: list[_Call], error: Exception) -> list[_Call]:
+    """Fail the calls whose time is up; give the others."""
+    now = clock.monotonic()
+    for call in batch:
+        if call.deadline <= now:
+            call.fail(_lost(error))
+    return [call for call in batch if not call.done.done()]
+
+
+def _lost(error: Exception) -> PostgresUnreachable:
     said = " ".join(str(error).split())[:200] or type(error).__name__
     return PostgresUnreachable(
         f"Postgres did not answer in time ({said}); the event may or may not be there, try again with the same "
@@ -384,7 +386,5 @@ def _refused(error: asyncpg.PostgresError) -> CosError:
     if isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError):
         return BadInput(f"Postgres refused the event: {error}.")
     if isinstance(error, asyncpg.DiskFullError):
-        from cos.errors import DiskFull
-
         return DiskFull("The disk of Postgres is full; free some space, nothing was lost.")
     return Unavailable(f"Postgres could not write the event: {error}.")

@@ -15,16 +15,16 @@ INSERT_ONE = f"""
     RETURNING xact, seq
 """
 
-# Many records as one statement, so that one commit carries all. A function scan gives its rows in the arrays' order
-# and the identity is drawn in that order: seq follows the order of the arguments.
+# Many records as one statement, so that one commit carries all; as one JSON argument, which costs the client a third of
+# what twelve arrays cost. A function scan gives its rows in the argument's order and the identity is drawn in that
+# order: seq follows the order of the records.
 INSERT_MANY = f"""
     INSERT INTO l1.record ({_COLUMNS})
-    SELECT a.id, a.module, a.type, a.subject, a.level, a.data::json, a.request_id, a.trace_id, a.traceparent,
-           a.time, a.recorded_at, a.idempotency_key
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[])
-         AS a (id, module, type, subject, level, data, request_id, trace_id, traceparent, time, recorded_at,
-               idempotency_key)
+    SELECT {_COLUMNS}
+    FROM json_to_recordset($1::json) AS a (
+        id uuid, module text, type text, subject text, level text, data json, request_id text, trace_id text,
+        traceparent text, time timestamptz, recorded_at timestamptz, idempotency_key text
+    )
     ON CONFLICT DO NOTHING
     RETURNING id, xact, seq
 """
@@ -50,12 +50,13 @@ LOCK_SUBJECT = """
            pg_advisory_xact_lock(hashtextextended($1, 7242))
 """
 
-_ENVELOPE = f"xact, seq, {_COLUMNS}"
+# What an envelope is made of, in this order.
+ENVELOPE = f"xact, seq, {_COLUMNS}"
 
 # The relay's read. Every transaction below the snapshot's xmin has ended, so nothing can appear behind the cursor.
 # The running size bounds the memory of a batch; a single record larger than the bound still comes alone.
 READ_SETTLED = f"""
-    SELECT {_ENVELOPE} FROM (
+    SELECT {ENVELOPE} FROM (
         SELECT *, sum(pg_column_size(data)) OVER (ORDER BY xact, seq ROWS UNBOUNDED PRECEDING)
                   - pg_column_size(data) AS bytes_before
         FROM (

@@ -1,0 +1,1 @@
+"""The control centre: modules, measured health, the debug log."""

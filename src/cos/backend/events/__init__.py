@@ -1,0 +1,1 @@
+"""Events over HTTP: record them, list them, read one."""

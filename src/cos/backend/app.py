@@ -1,0 +1,83 @@
+"""The one app factory."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.types import ASGIApp
+
+import cos
+from cos.backend import problems
+from cos.backend.cc.router import router as cc
+from cos.backend.deps import Services, ServicesDep
+from cos.backend.edge import Edge
+from cos.backend.events.router import router as events
+
+#: Every feature that is served, by the name that `/cc/config` shows.
+FEATURES = {"cc": cc, "events": events}
+
+
+class Liveness(BaseModel):
+    """That the process answers."""
+
+    status: str = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether COS can do its work now."""
+
+    status: str = Field(description="ok, degraded (writes and reads work, something else does not) or down")
+    causes: list[str]
+
+
+def create_app(services: Services) -> FastAPI:
+    """Make the app over what the runtime has built; the same for every process and every test."""
+    app = FastAPI(
+        title="COS",
+        version=cos.__version__,
+        summary="What happens in an author's work, recorded once, announced once, never lost.",
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.services = services
+    app.state.features = tuple(FEATURES)
+    for router in FEATURES.values():
+        app.include_router(router)
+
+    @app.get("/health", tags=["health"])
+    async def health() -> Liveness:
+        """Say that the process answers (liveness)."""
+        return Liveness()
+
+    @app.get("/ready", tags=["health"], responses={503: {"model": Readiness}})
+    async def ready(given: ServicesDep) -> JSONResponse:
+        """Measure whether COS can do its work (readiness): 503 only when it cannot record."""
+        vitals = await given.gauge.measure()
+        status = "down" if not vitals.postgres_answers else "degraded" if vitals.causes else "ok"
+        code = 503 if status == "down" else 200
+        return JSONResponse(Readiness(status=status, causes=vitals.causes).model_dump(), status_code=code)
+
+    problems.install(app)
+    _describe_problems(app)
+    return app
+
+
+def with_edge(app: FastAPI) -> ASGIApp:
+    """Wrap the app in its edge; what a server serves."""
+    return Edge(app)
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Add the problem document to the OpenAPI components, where the routes' answers refer to it."""
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            components = schema.setdefault("components", {}).setdefault("schemas", {})
+            components["Problem"] = problems.Problem.model_json_schema()
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change the document

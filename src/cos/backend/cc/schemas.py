@@ -1,0 +1,141 @@
+"""The shapes of the control centre's API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        msg = "holds a NUL character, which cannot be stored"
+        raise ValueError(msg)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        msg = "holds half of a surrogate pair, which is no valid text"
+        raise ValueError(msg) from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[Text, Field(min_length=1, max_length=255, examples=["book-editor"])]
+Version = Annotated[Text, Field(min_length=1, max_length=50, examples=["1.4.0"])]
+Config = Annotated[Text, Field(max_length=65_536, examples=['{"autosave_seconds": 3}'])]
+
+
+class Status(BaseModel):
+    """That the process answers."""
+
+    status: str = "ok"
+
+
+class ConfigView(BaseModel):
+    """What runs here."""
+
+    version: str
+    modules_loaded: list[str]
+
+
+class BreakerState(BaseModel):
+    """The circuit breaker in front of Redis, as it stands."""
+
+    state: str = Field(description="CLOSED, OPEN or HALF_OPEN")
+    failure_count: int = Field(description="failures in a row")
+    last_failure_time: datetime | None = None
+    next_attempt_time: datetime | None = None
+
+
+class DeadLetters(BaseModel):
+    """One queue of dead letters."""
+
+    size: int
+    channel: str
+    oldest_message_time: datetime | None = None
+    newest_message_time: datetime | None = None
+
+
+class EnhancedHealth(BaseModel):
+    """Health, measured for this answer."""
+
+    status: str = Field(description="healthy, degraded (Redis is away) or unhealthy (Postgres is away)")
+    timestamp: datetime
+    circuit_breaker_state: BreakerState
+    dlq_metrics: list[DeadLetters] = Field(description="one entry a queue; none exists before subscribers do")
+    uptime_seconds: float
+    redis_connected: bool
+    causes: list[str] = Field(default_factory=list, description="what is wrong, in words")
+
+
+class ModuleIn(BaseModel):
+    """A new module."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    version: Version
+    config: Config | None = None
+
+
+class ModulePatch(BaseModel):
+    """What to change of a module; what is left out stays, `config: null` removes the configuration."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name | None = None
+    version: Version | None = None
+    active: bool | None = None
+    config: Config | None = None
+
+
+class Module(BaseModel):
+    """A module as it is registered."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    version: str
+    active: bool
+    last_active: datetime | None = None
+    config: str | None = None
+
+
+class DebugLogIn(BaseModel):
+    """An event to write, commit, and follow into its stream."""
+
+    event_type: str = Field(min_length=1, max_length=100, examples=["debug.ping"])
+    payload: Any = None
+    prompt_data: dict[str, Any] | None = None
+    request_id: str | None = None
+    trace_id: str | None = None
+
+
+class LogIds(BaseModel):
+    """What was written."""
+
+    base_log_id: str
+    event_log_id: str | None = None
+    prompt_trace_id: str | None = None
+
+
+class RedisValidation(BaseModel):
+    """Whether the event was found in its stream, and what stood there."""
+
+    publish_success: bool
+    published_message: dict[str, Any] | None = None
+    redis_latency_ms: float | None = Field(default=None, description="from the commit to the entry being read back")
+    connection_status: str = Field(description="connected, disconnected or error")
+    error_details: str | None = None
+
+
+class DebugLogOut(BaseModel):
+    """The whole way of one event, measured."""
+
+    success: bool
+    message: str
+    log_ids: LogIds
+    performance_ms: float = Field(description="of the write and its commit")
+    redis_validation: RedisValidation

@@ -1,0 +1,65 @@
+"""What every feature's routes are given: the services of this process, and a transaction a request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from cos.common.circuit_breaker import CircuitBreaker
+from cos.config import Settings
+from cos.memory.event import Limits
+from cos.memory.recorder import Doorbell, Recorder
+from cos.memory.streams import Streams
+from cos.memory.vitals import Gauge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What `cos.runtime` builds and the routes use.
+
+    Attributes:
+        settings: of this process.
+        sessions: makes a session; nothing in a feature commits, the request's edge does.
+        recorder: for events in transactions of their own.
+        doorbell: rung when something was committed.
+        redis: client for reads and pings.
+        streams: names and reads the streams.
+        breaker: guards `redis`.
+        gauge: measures the log, the streams and the lag.
+        started_at_seconds: monotonic time at which this process began to serve.
+    """
+
+    settings: Settings
+    sessions: async_sessionmaker[AsyncSession]
+    recorder: Recorder
+    doorbell: Doorbell
+    redis: Redis
+    streams: Streams
+    breaker: CircuitBreaker
+    gauge: Gauge
+    started_at_seconds: float
+
+    @property
+    def limits(self) -> Limits:
+        """Give how large an event may be."""
+        return Limits(self.settings.max_data_bytes, self.settings.max_data_depth)
+
+
+def get_services(request: Request) -> Services:
+    """Give the services of the app that serves this request."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+async def transaction(services: Services) -> AsyncIterator[AsyncSession]:
+    """Give a session whose one transaction commits when the request's work is done, or rolls back if it failed."""
+    async with services.sessions() as session, session.begin():
+        yield session

@@ -1,0 +1,138 @@
+"""The events routes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from cos.backend.deps import ServicesDep
+from cos.backend.events import service
+from cos.backend.events.deps import EventsDb
+from cos.backend.events.schemas import EVENT_IN_SCHEMA
+from cos.backend.problems import problems
+from cos.errors import BadInput, NotFound, TooLarge
+from cos.memory import reader
+from cos.memory.position import Position
+
+router = APIRouter(tags=["events"])
+
+_JSON = "application/json"
+_LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/ndjson")
+
+_POST_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            _JSON: {"schema": {"oneOf": [EVENT_IN_SCHEMA, {"type": "array", "items": EVENT_IN_SCHEMA}]}},
+            "application/x-ndjson": {"schema": {"type": "string", "description": "one event a line"}},
+        },
+    }
+}
+
+
+@router.post(
+    "/events",
+    status_code=201,
+    responses={200: {"description": "Nothing new, or a stream of lines"}, **problems(400, 413, 415, 422, 503)},
+    openapi_extra=_POST_BODY,
+)
+async def record_events(request: Request, services: ServicesDep) -> Response:
+    """Record one event, an array of events (all or none), or a stream of lines.
+
+    The answer comes when they are durable. `idempotency_key` in an event, or the header `Idempotency-Key` for a single
+    one, makes a repetition harmless: it gives back the first record, with status 200.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in _LINES:
+        return _answer(200, await service.record_stream(services, request.stream()))
+    if kind != _JSON:
+        raise UnsupportedMediaType(
+            f"The content type {ascii(kind)[:60]} is not taken; send application/json for one event or an array, "
+            "application/x-ndjson for lines."
+        )
+    body = await _body(request, services.settings.max_body_bytes)
+    if body.lstrip()[:1] == b"[":
+        many = await service.record_array(services, body)
+        return _answer(201 if many.recorded else 200, many)
+    one = await service.record_one(services, body, request.headers.get("idempotency-key"))
+    return _answer(200 if one.duplicate else 201, one, {"Location": f"/events/{one.id}"})
+
+
+class UnsupportedMediaType(BadInput):
+    """This content type is not taken."""
+
+    status = 415
+    slug = "unsupported-media-type"
+
+
+@router.get("/events", responses=problems(422, 503))
+async def list_events(
+    db: EventsDb,
+    module: str | None = None,
+    type: Annotated[str | None, Query(description="exact, or a beginning with `*`")] = None,  # noqa: A002
+    subject: str | None = None,
+    since: Annotated[datetime | None, Query(description="happened at this time or later")] = None,
+    until: Annotated[datetime | None, Query(description="happened before this time")] = None,
+    after: Annotated[str | None, Query(description="position to go on from")] = None,
+    before: Annotated[str | None, Query(description="position to stop before")] = None,
+    order: reader.Order = "asc",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    settled: Annotated[bool, Query(description="leave out what an open transaction may still precede")] = False,
+) -> Response:
+    """List events by position, a page at a time: `next` of a page is `after` (or `before`, newest first) of the next."""
+    for text in (module, type, subject):
+        if text is not None and "\x00" in text:
+            raise BadInput("A filter holds a NUL character, which no event has.")
+    query = reader.Query(
+        module=module,
+        type=type,
+        subject=subject,
+        since=_aware("since", since),
+        until=_aware("until", until),
+        after=None if after is None else Position.parse(after),
+        before=None if before is None else Position.parse(before),
+        order=order,
+        limit=limit,
+        settled=settled,
+    )
+    return _answer(200, await reader.page(db, query))
+
+
+@router.get("/events/{event_id}", responses=problems(404, 422, 503))
+async def get_event(event_id: UUID, db: EventsDb) -> Response:
+    """Give one event, with its prompt trace where it has one."""
+    found = await reader.get(db, event_id)
+    if found is None:
+        raise NotFound(f"There is no event {event_id}.")
+    envelope, prompt = found
+    if prompt is None:
+        return _answer(200, envelope)
+    return _answer(200, {**msgspec.structs.asdict(envelope), "prompt": prompt})
+
+
+async def _body(request: Request, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise TooLarge(f"The body is larger than {most} bytes; send events as a stream of lines.")
+    return bytes(body)
+
+
+def _aware(name: str, time: datetime | None) -> datetime | None:
+    if time is None:
+        return None
+    if time.tzinfo is None:
+        raise BadInput(f"The time {name}={time.isoformat()} has no timezone; add one, for example Z.")
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise BadInput(f"The time {name}={time.isoformat()} is outside the years 1 to 9999 in UTC.") from None
+
+
+def _answer(status: int, content: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(content), status_code=status, media_type=_JSON, headers=headers)

@@ -1,0 +1,89 @@
+"""Connections to Redis, and the sentence for one that cannot be made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+
+from cos.errors import BadSetting, CosError, RedisUnreachable, ServerTooOld, WrongPassword
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+COMMAND_TIMEOUT_SECONDS = 5.0
+MAX_CONNECTIONS = 50
+#: Streams whose ids we choose came with 5.0; what COS is tested on is 6.2.
+MIN_VERSION = (6, 0)
+
+#: What the client raises when Redis cannot be reached or has gone in mid-command.
+LOST = (RedisError, OSError, TimeoutError)
+
+
+def create_redis(url: str) -> Redis:
+    """Make a client; it connects when first used, and never repeats a command by itself.
+
+    Args:
+        url: `redis://`, `rediss://` (TLS) or `unix://`.
+
+    Raises:
+        BadSetting: the URL cannot be read.
+    """
+    try:
+        return Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_timeout=COMMAND_TIMEOUT_SECONDS,
+            max_connections=MAX_CONNECTIONS,
+            retry=Retry(NoBackoff(), 0),
+            client_name="cos",
+        )
+    except (ValueError, TypeError) as error:
+        raise BadSetting(f"The setting COS_REDIS_URL cannot be read: {error}.") from None
+
+
+def where(url: str) -> str:
+    """Name the server in a URL without its user, password or options, for messages."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return "its socket"
+        return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+    except ValueError:
+        return "the given URL"
+
+
+async def check(redis: Redis, url: str) -> str:
+    """Prove that Redis answers and is new enough; gives its version.
+
+    Raises:
+        WrongPassword: it refused the user or password.
+        RedisUnreachable: it does not answer.
+        ServerTooOld: it is older than COS needs.
+    """
+    try:
+        await cast("Any", redis.ping())
+        info: Mapping[str, Any] = await redis.info("server")
+    except LOST as error:
+        raise connect_error(url, error) from error
+    version = str(info.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < MIN_VERSION:
+        needed = ".".join(str(part) for part in MIN_VERSION)
+        raise ServerTooOld(f"Redis at {where(url)} is version {version}; COS needs {needed} or newer.")
+    return version
+
+
+def connect_error(url: str, error: Exception) -> CosError:
+    """Say in one sentence why Redis did not do what was asked."""
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    refused = isinstance(error, AuthenticationError | NoPermissionError) or said.startswith(("NOAUTH", "WRONGPASS"))
+    if refused or (isinstance(error, ResponseError) and "AUTH" in said.upper()):
+        return WrongPassword(f"Redis at {where(url)} refused the user or the password; correct them in COS_REDIS_URL.")
+    if isinstance(error, ResponseError):
+        return RedisUnreachable(f"Redis at {where(url)} refused: {said}.")
+    return RedisUnreachable(f"Redis at {where(url)} does not answer: {said}.")

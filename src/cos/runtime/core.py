@@ -1,0 +1,131 @@
+"""The parts of one process: recorder, relay, doorbells, sessions; built here, started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from cos.backend.cc.logging import DOORBELL, LIMITS
+from cos.backend.deps import Services
+from cos.common import clock, db
+from cos.common import redis as redis_client
+from cos.common.circuit_breaker import CircuitBreaker
+from cos.common.doorbell import Listener, Ringer
+from cos.common.looper import Looper
+from cos.memory.event import Limits
+from cos.memory.l15_highway import Relay
+from cos.memory.recorder import Doorbell, Recorder
+from cos.memory.streams import Streams
+from cos.memory.vitals import Gauge
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from redis.asyncio import Redis
+
+    from cos.config import Settings
+
+
+class Core:
+    """What runs inside one COS process, over a Postgres and a Redis that are there already.
+
+    Use it as an async context manager: entering starts the parts, leaving stops them, last started first.
+    """
+
+    def __init__(
+        self, *, settings: Settings, database_url: str, redis_url: str, api: bool = True, worker: bool = True
+    ) -> None:
+        """Build the parts; nothing connects before the context is entered.
+
+        Args:
+            settings: of this process.
+            database_url: of the Postgres, migrated already.
+            redis_url: of the Redis.
+            api: whether this process records (sessions and recorder).
+            worker: whether this process relays.
+        """
+        self.settings = settings
+        self.database_url = database_url
+        self.redis_url = redis_url
+        self._api = api
+        self._worker = worker
+        self._stack = AsyncExitStack()
+        self.redis: Redis = redis_client.create_redis(redis_url)
+        self.streams = Streams(redis=self.redis, namespace=settings.redis_namespace)
+        self.gauge = Gauge(url=database_url, redis=self.redis, streams=self.streams, redis_url=redis_url)
+        self.relay = Relay(
+            url=database_url,
+            redis=self.redis,
+            redis_url=redis_url,
+            streams=self.streams,
+            batch=settings.relay_batch,
+            poll_seconds=settings.relay_poll_seconds,
+        )
+        self.relay_looper = Looper(name="relay", part=self.relay)
+        self._listener = Looper(
+            name="doorbell",
+            part=Listener(redis=self.redis, channel=self.streams.doorbell, ring=self.relay_looper.ring),
+        )
+        self._ringer = Looper(name="ringer", part=Ringer(redis=self.redis, channel=self.streams.doorbell))
+        self.doorbell: Doorbell = self.relay_looper if worker else self._ringer
+        self.recorder = Recorder(
+            url=database_url,
+            doorbell=self.doorbell,
+            queue_records=settings.record_queue,
+            timeout_seconds=settings.record_timeout_seconds,
+        )
+        self.engine: AsyncEngine = db.create_engine(database_url, pool_size=settings.db_pool_size)
+        self.sessions = async_sessionmaker(
+            self.engine,
+            class_=AsyncSession,
+            expire_on_commit=False,
+            info={
+                DOORBELL: self.doorbell,
+                LIMITS: Limits(settings.max_data_bytes, settings.max_data_depth),
+            },
+        )
+        self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
+
+    def services(self) -> Services:
+        """Give what the API's routes use."""
+        return Services(
+            settings=self.settings,
+            sessions=self.sessions,
+            recorder=self.recorder,
+            doorbell=self.doorbell,
+            redis=self.redis,
+            streams=self.streams,
+            breaker=self.breaker,
+            gauge=self.gauge,
+            started_at_seconds=clock.monotonic(),
+        )
+
+    async def __aenter__(self) -> Core:
+        """Start the parts."""
+        try:
+            self._stack.push_async_callback(self.redis.aclose)
+            self._stack.push_async_callback(self.engine.dispose)
+            if self._worker:
+                self._stack.push_async_callback(self.relay.close)
+                self._stack.push_async_callback(self.relay_looper.stop)
+                self.relay_looper.start()
+                self._stack.push_async_callback(self._listener.stop)
+                self._listener.start()
+            if self._api:
+                if not self._worker:
+                    self._stack.push_async_callback(self._ringer.stop)
+                    self._ringer.start()
+                self._stack.push_async_callback(self.recorder.stop)
+                await self.recorder.start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop them, last started first."""
+        await self._stack.aclose()

@@ -1,0 +1,97 @@
+"""Which Postgres and Redis a process uses: embedded ones that it runs, or given ones that it never touches."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from cos.common import redis as redis_client
+from cos.errors import BadSetting
+from cos.infra.postgres import EmbeddedPostgres
+from cos.infra.redis import EmbeddedRedis
+from cos.infra.server import ExternalServer, Server
+from cos.migrations.apply import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from cos.config import Settings
+    from cos.infra.folder import DataFolder
+
+
+class Servers:
+    """The two servers of a COS; entering the context starts what is ours and migrates, leaving stops what is ours."""
+
+    def __init__(self, *, settings: Settings, folder: DataFolder, progress: Callable[[str], None]) -> None:
+        """Choose the servers; nothing is started.
+
+        Args:
+            settings: `database_url` and `redis_url` name given servers.
+            folder: where embedded ones live.
+            progress: told one line a step.
+        """
+        self._progress = progress
+        self._stack = AsyncExitStack()
+        self.postgres: Server = (
+            EmbeddedPostgres(folder=folder, fsync=settings.fsync, progress=progress)
+            if settings.database_url is None
+            else ExternalServer(url=settings.database_url.get_secret_value())
+        )
+        self.redis: Server = (
+            EmbeddedRedis(folder=folder, fsync=settings.fsync, progress=progress)
+            if settings.redis_url is None
+            else ExternalServer(url=settings.redis_url.get_secret_value())
+        )
+
+    async def __aenter__(self) -> Servers:
+        """Start Postgres, then Redis, then migrate."""
+        try:
+            await self._start("Postgres", self.postgres)
+            await self._start("Redis", self.redis)
+            await check_redis(self.redis.url)
+            applied = await migrate(self.postgres.url)
+            self._progress("Database    migrated" if applied else "Database    up to date")
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop what is ours, last started first."""
+        await self._stack.aclose()
+
+    async def _start(self, name: str, server: Server) -> None:
+        self._stack.push_async_callback(server.stop)
+        await server.start()
+        self._progress(f"{name:<12}{'given' if server.state == 'external' else f'running (pid {server.pid})'}")
+
+
+async def check_redis(url: str) -> None:
+    """Prove that the Redis can be used; raises what `cos.common.redis.check` raises."""
+    client = redis_client.create_redis(url)
+    try:
+        await redis_client.check(client, url)
+    finally:
+        await client.aclose()
+
+
+def given_urls(settings: Settings, folder: DataFolder) -> tuple[str, str]:
+    """Give the URLs for a process that runs no servers: from the settings, else those of the COS in the folder.
+
+    Raises:
+        BadSetting: neither is there.
+    """
+    run = folder.read_run() or {}
+    urls = []
+    for name, given in (("postgres", settings.database_url), ("redis", settings.redis_url)):
+        url = given.get_secret_value() if given is not None else run.get(name, {}).get("url")
+        if url is None:
+            variable = "COS_DATABASE_URL" if name == "postgres" else "COS_REDIS_URL"
+            raise BadSetting(
+                f"There is no {name.title()} to use: set {variable}, or start COS in {folder.path} with: cos up."
+            )
+        urls.append(url)
+    return urls[0], urls[1]

@@ -1,0 +1,172 @@
+"""One COS process from start to stop: `cos up` with everything, `cos serve` and `cos worker` with their part."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+import cos
+from cos.backend.app import create_app, with_edge
+from cos.common import clock
+from cos.common.looper import Looper
+from cos.infra.folder import DataFolder
+from cos.migrations.apply import migrate
+from cos.runtime.core import Core
+from cos.runtime.server import ApiServer, bind
+from cos.runtime.servers import Servers, check_redis, given_urls
+
+if TYPE_CHECKING:
+    from cos.config import Settings
+    from cos.infra.server import Server
+
+_log = structlog.get_logger("cos.up")
+
+_WATCH_SECONDS = 0.5
+
+Progress = Callable[[str], None]
+
+
+class RunFile:
+    """Keeps what `cos status` reads about this process true; a background part."""
+
+    def __init__(
+        self, *, folder: DataFolder, servers: Servers, api: ApiServer, core: Core, started_at: str
+    ) -> None:
+        """Take what is described."""
+        self._folder = folder
+        self._servers = servers
+        self._api = api
+        self._core = core
+        self._started_at = started_at
+        self._written: dict[str, Any] | None = None
+
+    async def turn(self) -> float:
+        """Write the state if it has changed."""
+        state = self.describe()
+        if state != self._written:
+            self._folder.write_run(state)
+            self._written = state
+        return _WATCH_SECONDS
+
+    def describe(self) -> dict[str, Any]:
+        """Give the state of this process and of its servers."""
+        return {
+            "version": cos.__version__,
+            "pid": os.getpid(),
+            "since": self._started_at,
+            "api": {"url": self._api.url, "pid": os.getpid()},
+            "relay": {
+                "state": self._core.relay.state,
+                "last_error": None
+                if self._core.relay_looper.last_error is None
+                else str(self._core.relay_looper.last_error),
+            },
+            "postgres": _server(self._servers.postgres),
+            "redis": _server(self._servers.redis),
+        }
+
+
+def _server(server: Server) -> dict[str, Any]:
+    return {
+        "url": server.url,
+        "pid": server.pid,
+        "state": server.state,
+        "since": None if server.started_at is None else server.started_at.isoformat(),
+        "restarts": server.restarts,
+        "last_exit": server.last_exit,
+    }
+
+
+async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], None]) -> None:
+    """Run all of COS until a signal ends it.
+
+    Args:
+        settings: of this process.
+        progress: told one line a step.
+        ready: told the API's address once everything answers.
+
+    Raises:
+        CosError: it could not start; what had been started is stopped again.
+    """
+    stopping = _signals()
+    folder = DataFolder.open(settings.data_dir)
+    started_at = clock.now().isoformat()
+    async with AsyncExitStack() as stack:
+        lock = folder.lock({"pid": os.getpid(), "since": started_at, "address": f"port {settings.port}"})
+        stack.callback(lock.close)
+        listener = bind(settings.port)
+        stack.callback(listener.close)
+        progress(f"Data        {folder.path}")
+        servers = await stack.enter_async_context(Servers(settings=settings, folder=folder, progress=progress))
+        core = await stack.enter_async_context(
+            Core(settings=settings, database_url=servers.postgres.url, redis_url=servers.redis.url)
+        )
+        progress("Relay       running")
+        api = await _serve(stack, core, listener)
+        stack.callback(folder.clear_run)
+        watch = RunFile(folder=folder, servers=servers, api=api, core=core, started_at=started_at)
+        await watch.turn()
+        looper = Looper(name="run-file", part=watch)
+        stack.push_async_callback(looper.stop)
+        looper.start()
+        ready(api.url)
+        await stopping.wait()
+        progress("Stopping …")
+
+
+async def serve(settings: Settings, *, progress: Progress, ready: Callable[[str], None]) -> None:
+    """Run the API alone, over servers that are there already, until a signal ends it."""
+    stopping = _signals()
+    async with AsyncExitStack() as stack:
+        listener = bind(settings.port)
+        stack.callback(listener.close)
+        core = await stack.enter_async_context(await _part(settings, api=True, progress=progress))
+        api = await _serve(stack, core, listener)
+        ready(api.url)
+        await stopping.wait()
+        progress("Stopping …")
+
+
+async def worker(settings: Settings, *, progress: Progress, ready: Callable[[str], None]) -> None:
+    """Run the background parts alone, over servers that are there already, until a signal ends it."""
+    stopping = _signals()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(await _part(settings, api=False, progress=progress))
+        progress("Relay       running")
+        ready("")
+        await stopping.wait()
+        progress("Stopping …")
+
+
+async def _part(settings: Settings, *, api: bool, progress: Progress) -> Core:
+    database_url, redis_url = given_urls(settings, DataFolder.open(settings.data_dir))
+    await check_redis(redis_url)
+    applied = await migrate(database_url)
+    progress("Database    migrated" if applied else "Database    up to date")
+    return Core(settings=settings, database_url=database_url, redis_url=redis_url, api=api, worker=not api)
+
+
+async def _serve(stack: AsyncExitStack, core: Core, listener: Any) -> ApiServer:
+    api = ApiServer(
+        app=with_edge(create_app(core.services())),
+        listener=listener,
+        stop_timeout_seconds=core.settings.stop_timeout_seconds,
+    )
+    stack.push_async_callback(api.stop)
+    await api.start()
+    return api
+
+
+def _signals() -> asyncio.Event:
+    """Turn SIGINT and SIGTERM into an event, from here on."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
