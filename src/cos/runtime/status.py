@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 import cos
 from cos.common import redis as redis_client
 from cos.infra.folder import DataFolder
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge, Vitals
+from cos.runtime.detach import running_process
 
 if TYPE_CHECKING:
     from cos.config import Settings
@@ -26,7 +25,7 @@ async def status(settings: Settings) -> dict[str, Any]:
     """
     folder = DataFolder.open(settings.data_dir)
     run = folder.read_run()
-    if run is None or not _lives(run):
+    if run is None or running_process(run) is None:
         return _stopped(str(folder.path))
     vitals = await _measure(settings, run)
     causes = [*_causes(run), *vitals.causes]
@@ -52,11 +51,6 @@ async def status(settings: Settings) -> dict[str, Any]:
         "records": vitals.records,
         "streams": vitals.as_dict()["streams"],
     }
-
-
-def _lives(run: dict[str, Any]) -> bool:
-    pid = run.get("pid")
-    return isinstance(pid, int) and psutil.pid_exists(pid)
 
 
 def _stopped(path: str) -> dict[str, Any]:

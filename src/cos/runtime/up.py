@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import structlog
 
 import cos
@@ -44,6 +45,7 @@ class RunFile:
         self._api = api
         self._core = core
         self._started_at = started_at
+        self._created = psutil.Process().create_time()
         self._written: dict[str, Any] | None = None
 
     async def turn(self) -> float:
@@ -59,6 +61,7 @@ class RunFile:
         return {
             "version": cos.__version__,
             "pid": os.getpid(),
+            "created": self._created,
             "since": self._started_at,
             "api": {"url": self._api.url, "pid": os.getpid()},
             "relay": {

@@ -1,0 +1,242 @@
+"""`cos import`: bring events in from a file of JSON lines."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from cos.cli.options import ApiUrl, DataDir, Json, settings
+from cos.cli.screen import say, show_json
+
+if TYPE_CHECKING:
+    import httpx
+
+app = typer.Typer(no_args_is_help=True)
+
+#: Fields that hold when something happened, where none is named.
+TIME_FIELDS = ("time", "at", "timestamp", "created_at")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})")
+_CHUNK_BYTES = 128 * 1024
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@app.callback()
+def _group() -> None:
+    """Bring events in."""
+
+
+@app.command(name="events")
+def events(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, gzip or not; - reads standard input.")],
+    module: Annotated[str, typer.Option("--module", "-m", help="Module of the events.")] = "import",
+    event_type: Annotated[str, typer.Option("--type", "-t", help="Type of the events.")] = "event.imported",
+    key_field: Annotated[
+        str | None, typer.Option("--key-field", help="Field that tells one event from another; default: all of it.")
+    ] = None,
+    time_field: Annotated[
+        str | None, typer.Option("--time-field", help=f"Field with the time; default: {', '.join(TIME_FIELDS)}.")
+    ] = None,
+    subject_field: Annotated[str | None, typer.Option("--subject-field", help="Field that becomes the subject.")] = None,
+    data_dir: DataDir = None,
+    api_url: ApiUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Record each line of a file as an event, once, however often and from wherever the import is run again.
+
+    A line is any JSON object: all of it becomes the event's data. Each line has a key made of its content (a line that
+    stands twice in the file counts twice), so an import that was interrupted is simply run again.
+    """
+    import time
+
+    from cos.cli.client import answer, api
+
+    mapping = Mapping(
+        module=module,
+        event_type=event_type,
+        key_field=key_field,
+        time_field=time_field,
+        subject_field=subject_field,
+    )
+    began = time.perf_counter()
+    with _opened(file) as (source, size), _progress(size, quiet=as_json) as advance:
+        with api(settings(data_dir=data_dir), api_url) as client:
+            done = answer(_send(client, mapping, source, advance))
+    seconds = time.perf_counter() - began
+    total = done["recorded"] + done["duplicates"]
+    if as_json:
+        show_json({**done, "seconds": round(seconds, 3)})
+        return
+    say(
+        f"{total} events: {done['recorded']} new, {done['duplicates']} recorded before; "
+        f"{total / seconds if seconds else 0:,.0f} events/s"
+    )
+
+
+class Mapping:
+    """How a line becomes an event."""
+
+    def __init__(
+        self,
+        *,
+        module: str,
+        event_type: str,
+        key_field: str | None,
+        time_field: str | None,
+        subject_field: str | None,
+    ) -> None:
+        """Take the choices of the command line."""
+        import msgspec
+
+        self._head = msgspec.json.encode({"module": module, "type": event_type})[:-1]
+        self._module = module
+        self._key_field = key_field
+        self._time_fields = TIME_FIELDS if time_field is None else (time_field,)
+        self._time_wanted = time_field is not None
+        self._subject_field = subject_field
+        self._decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        self._encode = msgspec.json.Encoder().encode
+        self._seen: Counter[bytes] = Counter()
+
+    def lines(self, source: IO[bytes], advance: Any) -> Iterator[bytes]:
+        """Give the events as chunks of lines."""
+        chunk = bytearray()
+        count = 0
+        for number, line in enumerate(source, 1):
+            stripped = line.strip()
+            if not stripped:
+                # An empty line keeps its place, so that the server counts lines as the file does.
+                chunk += b"\n"
+                continue
+            chunk += self.event(number, stripped)
+            count += 1
+            if len(chunk) >= _CHUNK_BYTES:
+                yield bytes(chunk)
+                chunk.clear()
+                advance(count)
+                count = 0
+        if chunk:
+            yield bytes(chunk)
+            advance(count)
+
+    def event(self, number: int, line: bytes) -> bytes:
+        """Give the event of one line, with a line break.
+
+        Raises:
+            BadInput: the line is no JSON object, or lacks a field that was asked for.
+        """
+        import msgspec
+
+        from cos.errors import BadInput
+
+        try:
+            fields = self._decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadInput(f"Line {number} is not a JSON object: {error}.") from None
+        parts = [self._head, b',"idempotency_key":', self._encode(self._key(number, line, fields))]
+        time = self._time(number, fields)
+        if time is not None:
+            parts += (b',"time":', self._encode(time))
+        if self._subject_field is not None:
+            parts += (b',"subject":', self._encode(_text(_field(number, fields, self._subject_field))))
+        return b"".join((*parts, b',"data":', line, b"}\n"))
+
+    def _key(self, number: int, line: bytes, fields: dict[str, Any]) -> str:
+        if self._key_field is not None:
+            content = bytes(_field(number, fields, self._key_field))
+            return f"import:{self._module}:{hashlib.blake2b(content, digest_size=16).hexdigest()}"
+        digest = hashlib.blake2b(line, digest_size=16)
+        self._seen[digest.digest()] += 1
+        times = self._seen[digest.digest()]
+        return f"import:{self._module}:{digest.hexdigest()}{'' if times == 1 else f':{times}'}"
+
+    def _time(self, number: int, fields: dict[str, Any]) -> str | None:
+        from cos.errors import BadInput
+
+        for name in self._time_fields:
+            if name in fields:
+                text = _text(fields[name])
+                if _TIME.fullmatch(text):
+                    return text
+                if self._time_wanted:
+                    raise BadInput(
+                        f"Line {number}: {name} is {text[:60]!r}, not a time with a timezone "
+                        "such as 2026-01-31T12:00:00Z."
+                    )
+            elif self._time_wanted:
+                raise BadInput(f"Line {number} has no field {name!r}.")
+        return None
+
+
+def _field(number: int, fields: dict[str, Any], name: str) -> Any:
+    from cos.errors import BadInput
+
+    if name not in fields:
+        raise BadInput(f"Line {number} has no field {name!r}.")
+    return fields[name]
+
+
+def _text(raw: Any) -> str:
+    import msgspec
+
+    value = msgspec.json.decode(raw)
+    return value if isinstance(value, str) else bytes(raw).decode()
+
+
+def _send(client: httpx.Client, mapping: Mapping, source: IO[bytes], advance: Any) -> httpx.Response:
+    return client.post(
+        "/events", content=mapping.lines(source, advance), headers={"content-type": "application/x-ndjson"}
+    )
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
+    """Open the file, or standard input, unpacking it if it is packed; gives its size on disk where that is known."""
+    from cos.errors import BadInput
+
+    try:
+        if file == "-":
+            raw: io.BufferedReader = cast("io.BufferedReader", sys.stdin.buffer)
+            yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw), None
+            return
+        with Path(file).open("rb") as raw:
+            size = Path(file).stat().st_size
+            yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw), size
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise BadInput(f"{file} is not a whole gzip file: {error}.") from None
+    except IsADirectoryError:
+        raise BadInput(f"{file} is a folder; give a file of JSON lines.") from None
+    except FileNotFoundError:
+        raise BadInput(f"There is no file {file}.") from None
+    except PermissionError:
+        raise BadInput(f"The file {file} may not be read by this account.") from None
+
+
+@contextmanager
+def _progress(size: int | None, *, quiet: bool) -> Iterator[Any]:
+    """Show a bar with the rate at a terminal; gives what is called with each number of events sent."""
+    del size
+    if quiet or not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:,.0f} events"),
+        TextColumn("{task.speed:,.0f}/s"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("import")
+        yield lambda count: progress.advance(task, count)

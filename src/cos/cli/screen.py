@@ -1,0 +1,51 @@
+"""What the commands print: tables for a person at a terminal, plain lines elsewhere, JSON when asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def say(line: str) -> None:
+    """Print a line."""
+    typer.echo(line)
+
+
+def fail(sentence: str) -> None:
+    """Print an error's sentence."""
+    typer.echo(f"cos: {sentence}", err=True)
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON: indented for a person, one line elsewhere."""
+    typer.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under headings: with rules at a terminal, tab-separated elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_literal(cell) for cell in row))
+    Console().print(table)
+
+
+def _literal(cell: str) -> str:
+    from rich.markup import escape
+
+    return escape(cell)
