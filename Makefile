@@ -1,0 +1,47 @@
+# What a person and CI run. Each target does its own set-up first, which costs nothing when nothing changed.
+# A Python of your choice: make PYTHON=/path/to/python3.12. Further arguments: make test ARGS="tests/house -x".
+.DEFAULT_GOAL := help
+.PHONY: help setup up test lint bench docs lock clean
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+STAMP := .venv/.set-up
+
+# A stamp without a Python that runs (moved, upgraded or removed since) says nothing.
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && echo runs),runs)
+.PHONY: $(STAMP)
+endif
+
+help: ## List the targets.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 14
+
+setup: $(STAMP) ## Make .venv with exactly the versions of requirements.lock; every other target does it too.
+
+$(STAMP): requirements.lock pyproject.toml scripts/bootstrap.lock scripts/setup.sh
+	@PYTHON='$(PYTHON)' sh scripts/setup.sh
+	@touch $(STAMP)
+
+up: $(STAMP) ## Run COS here until Ctrl-C.
+	@exec $(BIN)/cos up $(ARGS)
+
+test: $(STAMP) ## Run all tests.
+	@$(BIN)/pytest tests/ --tb=short -q $(ARGS)
+
+lint: $(STAMP) ## Check style, format, types and the layers.
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo 'Some files are not formatted: run .venv/bin/ruff format.'; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP) ## Measure COS against its floors, in the same run.
+	@$(BIN)/python bench/run.py $(ARGS)
+
+docs: $(STAMP) ## Write the tables of docs/settings.md and docs/cli.md from the code.
+	@$(BIN)/python scripts/docs.py
+
+lock: $(STAMP) ## Write the locks anew from pyproject.toml; ARGS=--upgrade takes the newest versions.
+	@PATH="$$PWD/.uv/bin:$$PATH" $(BIN)/python scripts/lock.py $(ARGS)
+
+clean: ## Remove what was made here: environments and caches, never data.
+	@rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	@find src tests scripts bench -name __pycache__ -type d -prune -exec rm -rf {} +
