@@ -43,7 +43,6 @@ def after_commit(session: Session, work: _Work) -> None:
     if ledger is None:
         ledger = session.info[_KEY] = _Ledger()
         event.listen(session, "after_commit", _on_commit)
-        event.listen(session, "after_soft_rollback", _on_rollback)
         event.listen(session, "after_transaction_end", _on_end)
     transaction = session.get_nested_transaction() or session.get_transaction()
     if transaction is None:
@@ -52,38 +51,24 @@ def after_commit(session: Session, work: _Work) -> None:
 
 
 def _on_commit(session: Session) -> None:
+    """Note whose commit this was; the event fires for a released savepoint too, while that is the innermost one."""
     ledger: _Ledger = session.info[_KEY]
-    if session.get_nested_transaction() is None:
-        ledger.committed = session.get_transaction()
-
-
-def _on_rollback(session: Session, previous: SessionTransaction) -> None:
-    ledger: _Ledger = session.info[_KEY]
-    ledger.owed = [(owner, work) for owner, work in ledger.owed if not _within(owner, previous)]
+    ledger.committed = session.get_nested_transaction() or session.get_transaction()
 
 
 def _on_end(session: Session, ended: SessionTransaction) -> None:
     ledger: _Ledger = session.info[_KEY]
-    if ended.nested and ended.parent is not None:
-        parent = ended.parent
-        ledger.owed = [(parent if owner is ended else owner, work) for owner, work in ledger.owed]
-        return
-    if ended.parent is not None:
-        return
-    due, ledger.owed = ledger.owed, []
+    if ended.parent is not None and not ended.nested:
+        return  # a flush's inner transaction: nothing is ever asked for in it
     was_committed, ledger.committed = ledger.committed is ended, None
+    mine = [work for owner, work in ledger.owed if owner is ended]
+    if ended.parent is not None and was_committed:
+        ledger.owed = [(ended.parent if owner is ended else owner, work) for owner, work in ledger.owed]
+        return
+    ledger.owed = [(owner, work) for owner, work in ledger.owed if owner is not ended]
     if was_committed:
-        for _, work in due:
+        for work in mine:
             _run(work)
-
-
-def _within(inner: SessionTransaction, outer: SessionTransaction) -> bool:
-    walk: SessionTransaction | None = inner
-    while walk is not None:
-        if walk is outer:
-            return True
-        walk = walk.parent
-    return False
 
 
 def _run(work: _Work) -> None:

@@ -15,6 +15,7 @@ _log = structlog.get_logger("cos.looper")
 
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 5.0
+REPEAT_CANCEL_SECONDS = 0.2
 
 
 class Part(Protocol):
@@ -45,6 +46,7 @@ class Looper:
         self._part = part
         self._awake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def start(self) -> None:
         """Begin to give turns; must be called with a running event loop."""
@@ -58,15 +60,19 @@ class Looper:
     ring = wake
 
     async def stop(self) -> None:
-        """Cancel the loop and wait until it has ended; harmless when it never began."""
+        """Cancel the loop and wait until it has ended; harmless when it never began.
+
+        A cancellation that comes while an answer arrives can be swallowed on the way (`asyncio.wait_for` does so
+        before Python 3.12), so it is repeated until the task has ended.
+        """
         task, self._task = self._task, None
-        if task is not None:
+        self._stopping = True
+        while task is not None and not task.done():
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task], timeout=REPEAT_CANCEL_SECONDS)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             self._awake.clear()
             try:
                 delay = await self._part.turn()

@@ -158,7 +158,9 @@ class TestLogL1RedisPublishAfterCommit:
         ),
         commits=strategies.booleans(),
     )
-    def test_any_nesting_announces_exactly_what_is_committed(self, core, published, pg, steps, commits, request) -> None:
+    async def test_any_nesting_announces_exactly_what_is_committed(
+        self, core, published, pg, steps, commits
+    ) -> None:
         """Whatever savepoints are released or rolled back: announced = committed, in order (property)."""
 
         async def play(db, step) -> None:
@@ -171,19 +173,13 @@ class TestLogL1RedisPublishAfterCommit:
                 await play(db, one)
             await (savepoint.commit() if keep else savepoint.rollback())
 
-        async def run() -> None:
-            published.clear()
-            await pg.execute("TRUNCATE l1.record, l1.prompt_trace")
-            async with core.sessions() as db:
-                await play(db, steps)
-                await (db.commit() if commits else db.rollback())
-            kept = await pg.fetch("SELECT id FROM l1.record ORDER BY xact, seq")
-            assert [ids.base_log_id for ids in published] == [row["id"] for row in kept]
-
-        loop = pg._loop
-        if loop.is_running():
-            raise AssertionError("a property test owns the loop while it runs")
-        loop.run_until_complete(run())
+        published.clear()
+        await pg.execute("TRUNCATE l1.record, l1.prompt_trace")
+        async with core.sessions() as db:
+            await play(db, steps)
+            await (db.commit() if commits else db.rollback())
+        kept = await pg.fetch("SELECT id FROM l1.record ORDER BY xact, seq")
+        assert [ids.base_log_id for ids in published] == [row["id"] for row in kept]
 
 
 class TestLogL1Input:
