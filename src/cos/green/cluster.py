@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cos.green.failure import Run
 
 _FIRM, _BLAMED, _SAME_TEXT, _ALIKE, _ALONE = 0.95, 0.85, 0.8, 0.65, 0.6
+_SAID, _SENTENCE = 3, 20  # parts of such a key; least letters of a sentence
 Group = list[Fingerprint]
 
 
@@ -37,6 +38,7 @@ def find_causes(run: Run, root: Path | None = None) -> list[Cause]:
     firm = {key: group for key, group in groups.items() if all(one.firm for one in group)}
     weak = {key: group for key, group in groups.items() if key not in firm}
     causes = [_cause(key, group, _FIRM, _why(group)) for key, group in firm.items()]
+    weak = _attached(_unwrapped(weak), causes, run.calls)
     weak, blamed = _blamed(weak, run)
     causes += blamed
     causes += _alike(weak)
@@ -69,6 +71,55 @@ def _whole(one: Fingerprint, groups: dict[tuple[str, ...], Group]) -> tuple[str,
     return max(
         fitting, key=lambda item: (any(o.failure.file == here for o in item[1]), len(item[1]), item[0])
     )[0]
+
+
+def _unwrapped(weak: dict[tuple[str, ...], Group]) -> dict[tuple[str, ...], Group]:
+    """Give a message that repeats another's whole sentence to that other: a wrapper quotes its root."""
+    said = {key: key[2] for key, group in weak.items() if group[0].kind == "raised" and len(key) == _SAID}
+    joined: dict[tuple[str, ...], Group] = {}
+    for key, group in weak.items():
+        inner = [
+            other
+            for other, text in said.items()
+            if key in said and other != key and len(text) > _SENTENCE and text in said[key]
+        ]
+        joined.setdefault(min(inner, key=lambda other: len(other[2])) if inner else key, []).extend(group)
+    return joined
+
+
+def _executed(group: Group, places: dict[str, Cause], calls: dict[str, frozenset[str]]) -> Cause | None:
+    """Find the cause whose raising function these tests execute too: it raises where it should not, and the reverse."""
+    for place, cause in places.items():
+        file, _, name = place.partition("::")
+        for one in group:
+            ran = calls.get(one.failure.test, frozenset())
+            if not any(
+                call.startswith(file + "::") and call.rpartition("::")[2].split(".")[-1] == name
+                for call in ran
+            ):
+                break
+        else:
+            return cause
+    return None
+
+
+def _attached(
+    weak: dict[tuple[str, ...], Group], causes: list[Cause], calls: dict[str, frozenset[str]]
+) -> dict[tuple[str, ...], Group]:
+    """Give an assertion about a function to the cause that rises in that very function, and return the others."""
+    places = {cause.place: cause for cause in causes if cause.kind == "raised" and cause.place}
+    by_name = {place.rpartition("::")[2]: cause for place, cause in places.items()}
+    left: dict[tuple[str, ...], Group] = {}
+    for key, group in weak.items():
+        cause = by_name.get(group[0].about) if group[0].kind == "assertion" else None
+        if cause is None and "not raise" in f"{group[0].pattern.lower()} ".replace("not raised", "not raise"):
+            cause = _executed(group, places, calls)
+        if cause is None:
+            left[key] = group
+            continue
+        cause.failures += [one.failure for one in group]
+        cause.confidence = min(cause.confidence, _BLAMED)
+    return left
 
 
 def _blamed(weak: dict[tuple[str, ...], Group], run: Run) -> tuple[dict[tuple[str, ...], Group], list[Cause]]:

@@ -52,6 +52,11 @@ def fail(error: CosError) -> NoReturn:
     raise typer.Exit(error.exit_code)
 
 
+@app.callback()
+def green() -> None:
+    """Choose a command."""
+
+
 @app.command()
 def scan(
     paths: Annotated[

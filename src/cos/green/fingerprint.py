@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cos.green import introspect, node_id
+from cos.green.introspect import enclosing
 from cos.green.failure import Failure, Frame, Raised
 from cos.green.kinds import Kind, recognise, undefined_name
 from cos.green.layout import Layout, side_of
@@ -25,10 +26,23 @@ _PYTHONS = frozenset(
     "InvalidOperation TimeoutError UnsupportedOperation FrozenInstanceError BufferError EOFError MemoryError".split()
 )
 # of these, the message is the project's or a library's own sentence: without a place it can stand for itself
+_TERSE = frozenset(
+    "TypeError IndexError KeyError AttributeError ZeroDivisionError StopIteration ValueError".split()
+)
+_PYTHON_SAYS = re.compile(
+    r"NoneType|unsupported operand|not (?:iterable|subscriptable|callable|supported between)|object is not|out of range"
+    r"|division by zero|division or modulo|has no len|can only concatenate|must be (?:str|int|real)|invalid literal|not enough values"
+    r"|too many values|could not convert|indices must be|unhashable|argument of type|bad operand|arg is an empty"
+    r"|iterable argument is empty|expected str, bytes|unpack|slice indices|string argument"
+)
 _WORDED = frozenset(
     {"ValueError", "RuntimeError", "Exception", "OSError", "KeyError", "LookupError", "TimeoutError"}
 )
 _SYNTAX = frozenset({"SyntaxError", "IndentationError", "TabError"})
+# calls that every test of a service makes
+_VERBS = frozenset(
+    "get post put patch delete request json execute fetch send run call invoke main create save close".split()
+)
 _MEASURED = re.compile(
     r"\b\d+\.\d{2,}\d*\s*(?:<=?|>=?)|\b\d+(?:\.\d+)?\s?(?:ms|µs|us|ops/s|ops/sec|req/s|/sec)\b"
 )
@@ -56,6 +70,7 @@ class Fingerprint:
     files: tuple[str, ...]
     tokens: tuple[tuple[str, float], ...]
     cut: bool = False
+    about: str = ""
 
 
 def root_of(chain: tuple[Raised, ...]) -> Raised | None:
@@ -102,6 +117,11 @@ def fingerprint(failure: Failure, layout: Layout) -> Fingerprint:
     return reader.read()
 
 
+def _is_pythons(message: str) -> bool:
+    """Say whether Python itself words errors so, as it does when a value is not what the code expects."""
+    return bool(_PYTHON_SAYS.search(message)) or not message or " " not in message
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     frame: Frame
@@ -121,8 +141,21 @@ def _place(frames: tuple[Frame, ...], failure: Failure, layout: Layout) -> _Plac
             continue
         if local == failure.file and failure.phase == "collect":
             continue
-        return _Place(frame, local, own=number == 0)
+        return _Place(_named(frame, frames[: len(frames) - number - 1], layout), local, own=number == 0)
     return None
+
+
+def _named(frame: Frame, outer: tuple[Frame, ...], layout: Layout) -> Frame:
+    """Give the frame the name of the function that a person sees: not that of a comprehension, nor none at all."""
+    name = frame.function
+    if name and (not name.startswith("<") or name == "<module>"):
+        return frame
+    text = layout.read(frame.file)
+    found = enclosing(text, frame.line) if text and frame.line else ""
+    found = found or next(
+        (f.function for f in reversed(outer) if f.file == frame.file and f.function[:1] != "<"), ""
+    )
+    return Frame(frame.file, frame.line, found or name, frame.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +240,14 @@ class _Reading:
         product = self.place is not None and (
             side_of(self.place.local) == "product" or self.failure.phase != "call"
         )
-        if self.place and product and self.place.own:
+        if self.place and product and self.place.own and not (name in _TERSE and _is_pythons(self.message)):
             key = ("raised", name, self._at(), template(self.message, keep="firm"))
             return self._make("raised", key, f"{shown} in {self._at()}", firm=True)
         if name in _PYTHONS or not said:
             if self.place and product:
+                # Python's own complaint: the value that it is about may have come from elsewhere
                 key = ("raised", name, self._at(), template(self.message, keep="none"))
-                return self._make("raised", key, f"{shown} in {self._at()}", firm=True)
+                return self._make("raised", key, f"{shown} in {self._at()}", firm=False)
             worded = " " in said and name in _WORDED and not self.frames
             return self._make(
                 "raised", ("raised", name, said, *(() if worded else self._home())), shown, firm=False
@@ -257,8 +291,10 @@ class _Reading:
         return tuple(dict.fromkeys([*calls, *self._sources(), *types]))[:12]
 
     def _sources(self) -> tuple[str, ...]:
+        """Give the calls on which the failing statement depends: of the product's code that raised, else of the test."""
         for frame in reversed(self.frames):
-            if self.layout.local(frame.file) != self.failure.file:
+            local = self.layout.local(frame.file)
+            if local != self.failure.file and not (self.place and local == self.place.local):
                 continue
             text = self.layout.read(frame.file)
             if text and frame.line:
@@ -274,8 +310,23 @@ class _Reading:
         cut = message.endswith("...") and "\n" not in message and not self.frames
         tokens = () if firm else tuple(self._tokens().items())
         return Fingerprint(
-            self.failure, kind, key, firm, pattern, self._at(), (*self._files(), *extra), tokens, cut
+            self.failure,
+            kind,
+            key,
+            firm,
+            pattern,
+            self._at(),
+            (*self._files(), *extra),
+            tokens,
+            cut,
+            self._about(),
         )
+
+    def _about(self) -> str:
+        """Give the one function that the failing statement calls, by its last name; empty if it calls several."""
+        calls, _ = introspect.where_names(self.raised.message)
+        first = next(iter((*self._sources(), *calls)), "")
+        return first.rpartition(".")[2]
 
     def _files(self) -> tuple[str, ...]:
         """Give the project's files in the chain, from the raising one outward."""
@@ -295,9 +346,12 @@ class _Reading:
             weights[name] = max(weight, weights.get(name, 0.0))
 
         for subject in (*calls, *self._sources()):
-            add(f"call:{subject.rpartition('.')[2]}", 2.0)
+            last = subject.rpartition(".")[2]
+            add(f"call:{last}", 0.5 if last in _VERBS else 3.0 if last.startswith("/") else 2.0)
             if "." in subject:
-                add(f"call:{subject.partition('.')[0]}", 1.5)
+                add(f"call:{subject.partition('.')[0]}", 0.5 if last in _VERBS else 1.0)
+            for word in words(subject):  # tests are often named after what they call
+                add(f"word:{word}", 0.7)
         for kind in types:
             add(f"type:{kind}", 2.5)
         stem = file.rpartition("/")[2].rpartition(".")[0]
@@ -313,6 +367,7 @@ class _Reading:
         add(f"error:{self.raised.name}", 1.0)
         if self.place:
             add(f"place:{self._at()}", 2.5)
+            add(f"call:{self.place.frame.function}", 2.0)
         return weights
 
 

@@ -21,7 +21,7 @@ _BUILTIN = frozenset(dir(builtins)) | frozenset(
     "readouterr text status_code self cls np array numpy pd math os sys time startswith endswith copy deepcopy lower upper "
     "replace encode decode read_text write_text exists mkdir assert_called_once assert_called_once_with "
     "assert_called_with return_value side_effect timedelta now today isoformat extend pop add update sort count index "
-    "Decimal Fraction StringIO BytesIO TestClient tmp_path".split()
+    "date datetime time uuid4 namedtuple Decimal Fraction StringIO BytesIO TestClient tmp_path".split()
 )
 _CAPTURE = frozenset({"LogCaptureFixture", "CaptureFixture", "CaptureResult"})
 
@@ -189,6 +189,27 @@ def _calls(node: ast.AST, made: dict[str, str]) -> list[str]:
 def _owned(name: str) -> bool:
     first, _, _ = name.partition(".")
     last = name.rpartition(".")[2]
+    if last.startswith(("assert", "fail")):
+        return False
     if not name or first in {"pytest", "mock", "np", "asyncio", "json", "os", "re", "self", "math", "sys"}:
         return "." in name and first == "self" and last not in _BUILTIN
     return "." in name or last not in _BUILTIN
+
+
+@lru_cache(maxsize=256)
+def _functions(text: str) -> tuple[tuple[int, int, str], ...]:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return ()
+    return tuple(
+        (node.lineno, node.end_lineno or node.lineno, node.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+def enclosing(text: str, line: int) -> str:
+    """Give the innermost function around a line of a source text; empty if there is none."""
+    inside = [(end - start, name) for start, end, name in _functions(text) if start <= line <= end]
+    return min(inside)[1] if inside else ""

@@ -188,10 +188,10 @@ def _join(run: Run, entries: list[_Entry], blocks: list[_Block]) -> None:
     by_order = len(unnamed) == sum(entry.outcome == "failed" for entry in entries)
     lined = iter(unnamed)
     for entry in entries:
-        block: _Block | None = _take(waiting, entry)
-        if block is None and by_order and entry.outcome == "failed":
-            block = next(lined, None)
-        run.failures.append(_failure(entry, block))
+        found = _take(waiting, entry)
+        if found is None and by_order and entry.outcome == "failed":
+            found = next(lined, None)
+        run.failures.append(_failure(entry, found))
     for rest in waiting.values():
         run.failures.extend(failure for block in rest if (failure := _alone(block, run)))
 

@@ -18,6 +18,7 @@ _GROUP_RAIL = re.compile(r"^ {2,}(?:\| ?|\+ (?=Exception Group))")
 _MEMBER = re.compile(r"^ *\+-\+?-* \d+ -+$|^ *\+-+ \d+ -+$")
 _MEMBERS_END = re.compile(r"^ *\+-+$")
 _FIXTURE = re.compile(r"^fixture '[^']+' not found")
+_SYNTAX = re.compile(r"^\s*(SyntaxError|IndentationError|TabError): ")
 _EXCEPTION_LIKE = re.compile(
     r"(?:Error|Exception|Warning|Exit|Interrupt|Failed|Failure|Timeout|TimeoutExpired|Iteration|Group|Empty|Full"
     r"|DoesNotExist|NotFound|Refused|Cancelled|Aborted|Denied|Invalid|Missing|Conflict|Skipped|Closed)$"
@@ -55,6 +56,9 @@ def split_message(text: str, known_type: str = "") -> tuple[str, str]:
     text = text.strip("\n").rstrip()
     if _FIXTURE.match(text) or text.startswith("recursive dependency involving fixture"):
         return "FixtureLookupError", text.splitlines()[0]
+    last = text.rpartition("\n")[2]
+    if text.lstrip().startswith('File "') and (syntax := _SYNTAX.match(last)):
+        return syntax[1], text
     if known_type:
         return known_type, text.removeprefix(known_type + ":").lstrip() if text != known_type else ""
     if text.startswith("assert ") or text == "assert":
@@ -116,7 +120,10 @@ class _Reader:
             while _GROUP_RAIL.match(line):
                 line = line.lstrip(" ").removeprefix("|").removeprefix("+")[1:]
         bare = line.strip()
-        if bare in (_CAUSE, _CONTEXT):
+        if bare.startswith("_ _ _ "):
+            self.function = self.source = ""
+            self.awaits_source = False
+        elif bare in (_CAUSE, _CONTEXT):
             self._close("cause" if bare == _CAUSE else "context")
         elif line.startswith("E") and (len(line) == 1 or line[1] in " \t"):
             self._said(line[1:])
@@ -149,8 +156,9 @@ class _Reader:
 
     def _shown(self, line: str) -> None:
         """Take a line of source as the long style shows it; what stands after the failing statement is not shown."""
-        if (definition := _DEF.match(line)) and not self.source:
+        if (definition := _DEF.match(line)) and not self.function:
             self.function = definition["name"]
+            self.source = ""  # decorators, or what was left of the entry before
         self.source += " " * (line[0] == ">") + line.removeprefix(">") + "\n"
 
     def _long(self, match: re.Match[str]) -> None:

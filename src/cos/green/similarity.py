@@ -7,7 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 # Chosen on the generated cases of bench/green (see docs/green.md); a group is joined at or above its mean similarity.
-ALIKE = 0.45
+ALIKE = 0.25
+CODE = 0.7
+WORDS = 0.6
 _STRONG = ("call:", "type:", "place:")
 _MANY = 300
 
@@ -21,11 +23,7 @@ class Weak:
     tokens: dict[str, float]
     silent: bool = False
     vector: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def strong(self) -> set[str]:
-        """The tokens that name code: calls, types, places."""
-        return {token for token in self.vector if token.startswith(_STRONG)}
+    strong: dict[str, float] = field(default_factory=dict)
 
 
 def join(groups: list[Weak], alike: float = ALIKE) -> list[list[int]]:
@@ -53,8 +51,13 @@ def _weigh(groups: list[Weak]) -> None:
         raw = {
             token: weight * math.log(1 + len(groups) / seen[token]) for token, weight in group.tokens.items()
         }
-        norm = math.sqrt(sum(weight * weight for weight in raw.values())) or 1.0
-        group.vector = {token: weight / norm for token, weight in raw.items()}
+        group.strong = _unit({token: weight for token, weight in raw.items() if token.startswith(_STRONG)})
+        group.vector = _unit(raw)
+
+
+def _unit(raw: dict[str, float]) -> dict[str, float]:
+    norm = math.sqrt(sum(weight * weight for weight in raw.values())) or 1.0
+    return {token: weight / norm for token, weight in raw.items()}
 
 
 def _cosine(one: dict[str, float], other: dict[str, float]) -> float:
@@ -64,13 +67,17 @@ def _cosine(one: dict[str, float], other: dict[str, float]) -> float:
 
 
 def similarity(one: Weak, other: Weak) -> float:
-    """Give how alike two groups are, 0 to 1; groups that name code and none in common are less alike by half."""
+    """Give how alike two groups are, 0 to 1.
+
+    Where both name code, that weighs most: sharing none of it halves what their words say.
+    """
     if one.silent != other.silent:
         return 0.0
     value = _cosine(one.vector, other.vector)
-    if one.strong and other.strong and not one.strong & other.strong:
-        value *= 0.5
-    return value
+    if one.strong and other.strong:
+        shared = _cosine(one.strong, other.strong)
+        return max(CODE * shared + (1 - CODE) * value, value * WORDS) if shared else value * WORDS / 2
+    return value * WORDS
 
 
 def _link(groups: list[Weak], alike: float) -> list[list[int]]:

@@ -48,3 +48,11 @@ def blame(
             blamed[test] = best[2]
             del left[test]
     return blamed
+
+
+P = 2.0
+Q = 0.0
+
+
+def _suspicion(failed: int, passed: int) -> float:
+    return math.sqrt(failed / (failed + passed)) ** P * failed**Q
