@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import psutil
+import structlog
 
 from cos.infra.launch import guarded
 
@@ -22,6 +23,8 @@ GuardKind = Literal["exec", "pipe"]
 DEFAULT_GUARD: Final[GuardKind] = "exec" if sys.platform == "linux" else "pipe"
 _PID_TIMEOUT_SECONDS: Final = 10.0
 _KILL_TIMEOUT_SECONDS: Final = 5.0
+
+_log = structlog.get_logger("cos.infra")
 
 
 class Child:
@@ -114,8 +117,10 @@ class Child:
         """
         for number, seconds in requests:
             self._send(number)
+            self._send(signal.SIGCONT)  # a paused one could not follow
             if await self._ended_within(seconds):
                 return True
+            _log.warning("server_slow_to_stop", pid=self.pid, signal=number.name, waited_seconds=seconds)
         for pid in self._descendants():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -3,9 +3,9 @@
     python -I -S guard.py parent=PID signal=N [namespace=UID:GID|maybe-namespace=UID:GID|account=UID:GID]
                           [pipe=FD grace=SECONDS] [check=1] -- PROGRAM ARGUMENT…
 
-Without `pipe` (Linux) it asks the kernel to signal the server when the owner's thread ends, and becomes the
-server: same process id, nothing left in between. With `pipe` (elsewhere) it stays as the server's parent and
-stops it when the owner's end of the socket closes, which a kill -9 also does.
+Without `pipe` it asks the kernel (of Linux) to signal the server when the owner's thread ends, and becomes
+the server: same process id, nothing left in between. With `pipe` (elsewhere) it stays as the server's parent
+and stops it when the owner's end of the socket closes, which a kill -9 also does.
 
 Only modules that load in a few milliseconds are imported at the top: this stands in the way of each start.
 """
@@ -43,8 +43,9 @@ def main(arguments: list[str]) -> int:
     if "pipe" in options:
         return _watch(program, libc, int(options["pipe"]), int(options["signal"]), float(options["grace"]))
     _default_signals(libc)
-    # After the change of identity, which would have cleared it.
-    libc.prctl(PR_SET_PDEATHSIG, int(options["signal"]), 0, 0, 0)
+    if sys.platform == "linux":
+        # After the change of identity, which would have cleared it.
+        libc.prctl(PR_SET_PDEATHSIG, int(options["signal"]), 0, 0, 0)
     # An owner that died before the line above sends no signal any more: then this is already an orphan.
     if os.getppid() != int(options["parent"]):
         return NOT_STARTED
@@ -70,6 +71,8 @@ def _leave_terminal() -> None:
 
 
 def _become(uid: int, gid: int) -> None:
+    if os.getuid() == os.geteuid() == uid:
+        return
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)  # for root this sets the real and the saved one too: no way back
@@ -128,6 +131,8 @@ def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, 
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: None)
+    # Blocked until the child has its own table: a request that it took in ours would be lost in its exec.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     child = os.fork()
     if child == 0:
         try:
@@ -136,6 +141,7 @@ def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, 
             _replace_by(program)
         finally:
             os._exit(NOT_STARTED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     wanted = _tell(owner, child)
     deadline: float | None = None
     while True:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import signal
+import time
+from typing import TYPE_CHECKING, Final
 
 import psutil
+
+from cos.common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+_POLL_SECONDS: Final = 0.01
 
 
 def find_leftovers(folder: Path, *, program: str) -> list[psutil.Process]:
@@ -44,7 +50,8 @@ def end_leftovers(folder: Path, *, program: str, steps: Sequence[tuple[int, floa
             break
         for process in _heads(alive):
             _signal(process, number)
-        _, alive = psutil.wait_procs(alive, timeout=seconds)
+            _signal(process, signal.SIGCONT)  # a paused one could not follow
+        _wait(alive, seconds)
         # A parent may have died between two looks and left children that were not in the list.
         alive = find_leftovers(folder, program=program)
     return [process.pid for process in found]
@@ -54,6 +61,20 @@ def _heads(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Keep those whose parent is not in the list: a server ends its own children."""
     pids = {process.pid for process in processes}
     return [process for process in processes if _parent(process) not in pids]
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> None:
+    deadline = clock.monotonic() + seconds
+    while any(_lives(process) for process in processes) and clock.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Tell whether it still works; where process 1 collects nobody, a dead orphan stays a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _parent(process: psutil.Process) -> int | None:

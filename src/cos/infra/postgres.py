@@ -214,8 +214,10 @@ class EmbeddedPostgres:
         )
         for path in stale:
             path.unlink(missing_ok=True)
-        # Postgres itself clears the file of a dead process, after checks of its own; but it would take a
-        # foreign process that now has the same id for a living Postgres.
+        # Postgres itself clears the file of a dead process, after checks of its own. But it would take a
+        # foreign process that now has the same id for a living Postgres, and it refuses an emptied file, as
+        # a power cut leaves it.
         pid = next(iter(self._pid_file_lines()), "")
-        if pid.isdigit() and int(pid) not in ended and psutil.pid_exists(int(pid)):
+        known = pid.isdigit() and int(pid) > 0
+        if not known or (int(pid) not in ended and psutil.pid_exists(int(pid))):
             pid_file.unlink(missing_ok=True)

@@ -1,0 +1,131 @@
+"""Under which identity Postgres runs when COS is root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from cos.errors import FolderNotWritable, ServerFailed
+from cos.infra import postgres as postgres_module
+from cos.infra.account import Account, check_reachable, choose_account, give, unprivileged_entry
+from cos.infra.binaries import find_postgres_bin
+from cos.infra.folder import DataFolder
+from cos.infra.postgres import EmbeddedPostgres
+
+ROOT = os.geteuid() == 0
+
+
+def real_account():
+    """The account that Postgres gets where namespaces are refused; for anybody but root, one's own."""
+    entry = unprivileged_entry() if ROOT else pwd.getpwuid(os.geteuid())
+    return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, namespace=False)
+
+
+def capabilities(pid):
+    """Read the effective rights of a process, as the kernel writes them."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+
+
+async def test_only_root_needs_another_identity():
+    account = await choose_account()
+
+    assert (account is not None) == ROOT
+    if account is not None:
+        assert account.uid != 0
+        assert account.owner == ((0, os.getegid()) if account.namespace else (account.uid, account.gid))
+
+
+async def test_servers_run_without_the_rights_of_root(postgres, redis):
+    """Neither has any capability, whoever started it; Redis only where the system allows namespaces."""
+    account = await choose_account()
+    servers = [postgres, redis] if account is None or account.namespace else [postgres]
+
+    assert {capabilities(server.pid) for server in servers} == {"0000000000000000"}
+
+
+class TestRealAccount:
+    """A system that refuses user namespaces, such as a container with a strict seccomp profile."""
+
+    @pytest.fixture
+    def open_place(self):
+        """A place that every account can walk through, unlike a test's own."""
+        place = Path(tempfile.mkdtemp(prefix="cos-test-"))
+        place.chmod(0o755)
+        yield place
+        shutil.rmtree(place)
+
+    @pytest.fixture
+    def account(self, monkeypatch):
+        account = real_account()
+
+        async def choose():
+            return account if ROOT else None
+
+        monkeypatch.setattr(postgres_module, "choose_account", choose)
+        return account
+
+    async def test_postgres_runs_as_the_account_and_owns_its_folders(self, open_place, account):
+        folder = DataFolder.open(open_place / "d")
+        server = EmbeddedPostgres(folder=folder, fsync=False)
+
+        await server.start()
+        try:
+            connection = await asyncpg.connect(server.url)
+            assert await connection.fetchval("select 1") == 1
+            await connection.close()
+            assert set(psutil.Process(server.pid).uids()) == {account.uid}
+        finally:
+            await server.stop()
+        assert {path.stat().st_uid for path in (folder.postgres, folder.sockets)} == {account.uid}
+        assert DataFolder.open(folder.path) == folder, "the next start accepts the sockets of that account"
+
+    async def test_cluster_changes_hands_both_ways(self, open_place, account, monkeypatch):
+        """A kernel that refuses namespaces today may allow them after an update, and the other way round."""
+        folder = DataFolder.open(open_place / "d")
+        for choose in (postgres_module.choose_account, choose_account, postgres_module.choose_account):
+            monkeypatch.setattr(postgres_module, "choose_account", choose)
+            server = EmbeddedPostgres(folder=folder, fsync=False)
+            await server.start()
+            await server.stop()
+
+        assert folder.postgres.stat().st_uid == account.uid
+
+    async def test_folder_that_it_cannot_enter_is_told_with_the_way_out(self, open_place):
+        account = real_account()
+        private = open_place / "private"
+        private.mkdir()
+        private.chmod(0o700 if ROOT else 0o000)  # one's own folder is otherwise open to oneself
+        program = find_postgres_bin() / "postgres"
+        try:
+            with pytest.raises(
+                FolderNotWritable, match=f"{account.name}.*cannot enter {private}.*: choose a data"
+            ):
+                await check_reachable(account, folder=private / "data", program=program)
+        finally:
+            private.chmod(0o700)
+
+    async def test_program_that_it_cannot_start_is_told_with_the_way_out(self, open_place):
+        program = open_place / "postgres"
+        program.touch(mode=0o600)
+
+        with pytest.raises(ServerFailed, match=f"cannot enter {program}: install COS where"):
+            await check_reachable(real_account(), folder=Path("/"), program=program)
+
+
+def test_giving_changes_what_is_not_yet_theirs(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "link").symlink_to("/etc/passwd")
+    owner = (54321, 54321) if ROOT else (os.geteuid(), os.getegid())
+
+    give(tmp_path / "a", owner)
+
+    assert {path.lstat().st_uid for path in (tmp_path / "a", *(tmp_path / "a").iterdir())} == {owner[0]}
+    assert Path("/etc/passwd").stat().st_uid == 0
