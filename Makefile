@@ -16,6 +16,7 @@ help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 14
 
 setup: $(STAMP) ## Make .venv with exactly the versions of requirements.lock; every other target does it too.
+	@:
 
 $(STAMP): requirements.lock pyproject.toml scripts/bootstrap.lock scripts/setup.sh
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh

@@ -62,7 +62,7 @@ def write_table(pyproject: str, pins: list[str], build_pins: list[str]) -> str:
         f"constraint-dependencies = [\n{_items(pins)}]",
         f"build-constraint-dependencies = [\n{_items(build_pins)}]",
     ]
-    return pyproject.split(TABLE)[0] + TABLE + "\n".join(lines) + "\n"
+    return pyproject.split(TABLE, maxsplit=1)[0] + TABLE + "\n".join(lines) + "\n"
 
 
 def _items(pins: list[str]) -> str:
@@ -70,7 +70,8 @@ def _items(pins: list[str]) -> str:
 
 
 def _project(*dependencies: str) -> str:
-    return f'[project]\nname = "pins"\nversion = "0"\nrequires-python = ">={PYTHON}"\ndependencies = {list(dependencies)}\n'
+    head = f'[project]\nname = "pins"\nversion = "0"\nrequires-python = ">={PYTHON}"\n'
+    return f"{head}dependencies = {list(dependencies)}\n"
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def main() -> None:
     upgrade = parser.parse_args().upgrade
 
     pyproject, lock = ROOT / "pyproject.toml", ROOT / "requirements.lock"
-    source = pyproject.read_text().split(TABLE)[0]
+    source = pyproject.read_text().split(TABLE, maxsplit=1)[0]
     compile_lock(source, lock, "--group", "dev", "--generate-hashes", upgrade=upgrade)
     compile_lock(_project("uv"), ROOT / "scripts/bootstrap.lock", "--generate-hashes", upgrade=upgrade)
 
