@@ -120,7 +120,7 @@ async def test_kill_of_the_owner_ends_both_servers_and_the_next_start_recovers(d
 
 
 async def test_kills_at_random_moments_never_break_the_folder(data, start_owner):
-    """Kills the owner while it sets up, starts, recovers or runs; every acknowledged mark is there at the end."""
+    """Kills the owner while it sets up, starts, recovers or runs; every acknowledged mark is kept."""
     dice = random.Random(20_26)  # noqa: S311  (a repeatable choice of moments, not a secret)
     acknowledged = set()
     for mark in range(ROUNDS):

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cos.errors import FolderNotWritable, ServerFailed
+from cos.errors import ServerFailed
 from cos.infra.launch import CHILD_ENVIRONMENT, GUARD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CHECK_TIMEOUT_SECONDS = 20.0
+_FIRST_DOOR = 100  # above every descriptor that a program opens for itself when it starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +38,31 @@ class Account:
         """The uid and gid, as seen from outside, that its files must have."""
         return (os.geteuid(), os.getegid()) if self.namespace else (self.uid, self.gid)
 
-    @property
-    def guard_option(self) -> str:
-        """The guard's argument that enters this identity."""
-        return f"{'namespace' if self.namespace else 'account'}={self.uid}:{self.gid}"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """How a program gets at its folders: the guard's options, and a path for each folder."""
+
+    options: list[str]
+    paths: list[str]
+
+
+def entrance(account: Account | None, folders: Sequence[Path]) -> Entrance:
+    """Say how a program that runs as `account` (None: as COS itself) reaches `folders`.
+
+    A real other account could not walk there: the data folder is private, and so is root's home above it. The
+    guard therefore opens each folder while it is still root, and the program enters through the descriptor.
+    """
+    if account is None:
+        return Entrance(options=[], paths=[str(folder) for folder in folders])
+    identity = f"{account.uid}:{account.gid}"
+    if account.namespace:
+        return Entrance(options=[f"namespace={identity}"], paths=[str(folder) for folder in folders])
+    doors = dict(enumerate(folders, start=_FIRST_DOOR))
+    return Entrance(
+        options=[f"account={identity}", *(f"door{number}={folder}" for number, folder in doors.items())],
+        paths=[f"/proc/self/fd/{number}" for number in doors],
+    )
 
 
 def unprivileged_entry() -> pwd.struct_passwd:
@@ -66,6 +88,8 @@ async def choose_account() -> Account | None:
     """
     if os.geteuid() != 0:
         return None
+    if sys.platform != "linux":
+        raise ServerFailed("Postgres refuses to run as root: run COS as an ordinary user.")
     entry = unprivileged_entry()
     for namespace in (True, False):
         account = Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, namespace=namespace)
@@ -78,29 +102,19 @@ async def choose_account() -> Account | None:
     )
 
 
-async def check_reachable(account: Account, *, folder: Path, program: Path) -> None:
-    """Make sure that a real other account can enter the data folder and start the program.
+async def check_program(account: Account, program: Path) -> None:
+    """Make sure that a real other account can start the program.
 
     Raises:
-        FolderNotWritable: it cannot enter the data folder.
-        ServerFailed: it cannot start the program.
+        ServerFailed: it cannot; names the folder that keeps it out, and the way out.
     """
-    ways = [step for path in (program, folder) for step in (*reversed(path.parents), path)]
-    code, path = await _check(account, ways)
-    if code == 0:
-        return
-    why = (
-        f"COS runs as root and this system refuses user namespaces, so Postgres runs as {account.name!r}, "
-        f"which cannot enter {path or folder}"
-    )
-    if not folder.is_relative_to(path):
+    code, path = await _check(account, (*reversed(program.parents), program))
+    if code != 0:
         raise ServerFailed(
-            f"{why}: install COS where every account can read it, or run COS as an ordinary user."
+            "COS runs as root and this system refuses user namespaces, so Postgres runs as "
+            f"{account.name!r}, which cannot enter {path}: install COS where every account can read it, "
+            "or run COS as an ordinary user."
         )
-    raise FolderNotWritable(
-        f"{why}: choose a data folder outside private homes with COS_DATA_DIR, "
-        "or run COS as an ordinary user."
-    )
 
 
 def give(folder: Path, owner: tuple[int, int]) -> None:
@@ -117,7 +131,7 @@ def give(folder: Path, owner: tuple[int, int]) -> None:
 async def _check(account: Account, paths: Sequence[Path]) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-I", "-S", str(GUARD), account.guard_option, "check=1", "--"),
+        *("-I", "-S", str(GUARD), *entrance(account, ()).options, "check=1", "--"),
         *map(str, paths),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

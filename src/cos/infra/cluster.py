@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cos.errors import DiskFull, OtherMajorVersion, ServerFailed
-from cos.infra.account import give
+from cos.infra.account import entrance, give
 from cos.infra.launch import run_guarded
 from cos.infra.leftovers import end_leftovers
 from cos.infra.logfile import telling_line
@@ -69,16 +69,17 @@ async def create_cluster(path: Path, *, bin_folder: Path, account: Account | Non
     try:
         if account is not None:
             give(building, account.owner)
-        options = [account.guard_option] if account is not None else []
+        way = entrance(account, [building])
+        place = ("-D", way.paths[0])
         # The builtin C.UTF-8 collation does not change with the machine's libc, which would corrupt indexes.
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         # Trust: whoever can open the socket is this account already, for its folder is 0700 (decision 0003).
         rights = (f"--username={USER}", "--auth-local=trust", "--auth-host=reject", "--data-checksums")
-        await _run((f"{bin_folder}/initdb", "-D", str(building), *locale, *rights, "--no-sync"), options)
-        single = (f"{bin_folder}/postgres", "--single", "-D", str(building), "-c", "fsync=off", "template1")
-        await _run(single, options, stdin=f"CREATE DATABASE {DATABASE}\n".encode())
+        await _run((f"{bin_folder}/initdb", *place, *locale, *rights, "--no-sync"), way.options)
+        single = (f"{bin_folder}/postgres", "--single", *place, "-c", "fsync=off", "template1")
+        await _run(single, way.options, stdin=f"CREATE DATABASE {DATABASE}\n".encode())
         if fsync:
-            await _run((f"{bin_folder}/initdb", "-D", str(building), "--sync-only"), options)
+            await _run((f"{bin_folder}/initdb", *place, "--sync-only"), way.options)
         await asyncio.to_thread(_put_in_place, building, path, fsync=fsync)
     except BaseException:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, building, ignore_errors=True))

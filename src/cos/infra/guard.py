@@ -1,7 +1,7 @@
 """Starts one server so that it cannot outlive its owner; run as a program, never imported by COS.
 
     python -I -S guard.py parent=PID signal=N [namespace=UID:GID|maybe-namespace=UID:GID|account=UID:GID]
-                          [pipe=FD grace=SECONDS] [check=1] -- PROGRAM ARGUMENT…
+                          [doorFD=FOLDER] [pipe=FD grace=SECONDS] [check=1] -- PROGRAM ARGUMENT…
 
 Without `pipe` it asks the kernel (of Linux) to signal the server when the owner's thread ends, and becomes
 the server: same process id, nothing left in between. With `pipe` (elsewhere) it stays as the server's parent
@@ -13,6 +13,7 @@ Only modules that load in a few milliseconds are imported at the top: this stand
 import ctypes
 import os
 import sys
+import time
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWUSER = 0x10000000
@@ -31,13 +32,11 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)
     os.chdir("/")
     _leave_terminal()
-    if "account" in options:
-        _become(*_pair(options["account"]))
-    elif "namespace" in options:
-        if not _enter_namespace(libc, *_pair(options["namespace"])):
-            return NAMESPACE_REFUSED
-    elif "maybe-namespace" in options:
-        _enter_namespace(libc, *_pair(options["maybe-namespace"]))
+    if "pipe" in options:
+        import select  # noqa: F401, PLC0415  (only this variant pays, and while it may still read the library)
+        import signal  # noqa: F401, PLC0415
+    if not _take_identity(libc, options):
+        return NAMESPACE_REFUSED
     if "check" in options:
         return _check(program)
     if "pipe" in options:
@@ -50,6 +49,19 @@ def main(arguments: list[str]) -> int:
     if os.getppid() != int(options["parent"]):
         return NOT_STARTED
     return _replace_by(program)
+
+
+def _take_identity(libc: ctypes.CDLL, options: dict[str, str]) -> bool:
+    for name, folder in options.items():
+        if name.startswith("door"):
+            _open_door(folder, int(name.removeprefix("door")))
+    if "account" in options:
+        _become(*_pair(options["account"]))
+    elif "namespace" in options:
+        return _enter_namespace(libc, *_pair(options["namespace"]))
+    elif "maybe-namespace" in options:
+        _enter_namespace(libc, *_pair(options["maybe-namespace"]))
+    return True
 
 
 def _replace_by(program: list[str]) -> int:
@@ -68,6 +80,14 @@ def _pair(text: str) -> tuple[int, int]:
 def _leave_terminal() -> None:
     if os.getsid(0) != os.getpid():
         os.setsid()  # a Ctrl-C in the owner's terminal is the owner's to handle
+
+
+def _open_door(folder: str, number: int) -> None:
+    """Open a folder as the one who may; the program enters it as /proc/self/fd/NUMBER whoever it becomes."""
+    if sys.platform == "linux":
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
 
 
 def _become(uid: int, gid: int) -> None:
@@ -121,9 +141,8 @@ def _default_signals(libc: ctypes.CDLL) -> None:
 
 def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, grace_seconds: float) -> int:
     """Run the program as a child, stop it when the owner's end of the socket closes, end as it ended."""
-    import select  # noqa: PLC0415  (only this variant pays for them)
+    import select  # noqa: PLC0415  (loaded by now, see main)
     import signal  # noqa: PLC0415
-    import time  # noqa: PLC0415
 
     os.set_inheritable(owner, False)  # noqa: FBT003  (the standard library's signature)
     woken, wake = os.pipe()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
-import stat
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import psutil
 
-from cos.infra.account import Account, check_reachable, choose_account, give
+from cos.infra.account import Account, Entrance, check_program, choose_account, entrance, give
 from cos.infra.answers import postgres_answers
 from cos.infra.binaries import find_postgres_bin, read_version
 from cos.infra.child import DEFAULT_GUARD, GuardKind
@@ -96,7 +95,7 @@ class EmbeddedPostgres:
             start_timeout_seconds=_START_TIMEOUT_SECONDS,
             stop_timeout_seconds=_STOP_TIMEOUT_SECONDS,
             prepare=self._clear_leftovers,
-            guard_options=lambda: [self._account.guard_option] if self._account else [],
+            guard_options=lambda: self._entrance().options,
             guard=guard,
         )
 
@@ -141,7 +140,6 @@ class EmbeddedPostgres:
         Raises:
             OtherMajorVersion: the cluster was written by another version.
             DiskFull: there is no room.
-            FolderNotWritable: COS is root, and the account that Postgres must run as cannot enter the folder.
             ServerFailed: it did not start; quotes why.
         """
         if self._process.state in {"running", "restarting"}:
@@ -163,11 +161,14 @@ class EmbeddedPostgres:
 
     def _argv(self) -> list[str]:
         # Arguments, not a file: an old folder always runs with the settings of the COS that starts it.
-        sockets = str(self._folder.sockets).replace('"', '""')
+        data, sockets = self._entrance().paths
         settings = _SETTINGS | (_WITH_FSYNC if self._fsync else _WITHOUT_FSYNC)
-        settings["unix_socket_directories"] = f'"{sockets}"'
+        settings["unix_socket_directories"] = '"' + sockets.replace('"', '""') + '"'
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [str(self._bin / "postgres"), "-D", str(self._folder.postgres), *flags]
+        return [str(self._bin / "postgres"), "-D", data, *flags]
+
+    def _entrance(self) -> Entrance:
+        return entrance(self._account, [self._folder.postgres, self._folder.sockets])
 
     async def _answers(self) -> bool:
         # First its own note: a question that comes too early would leave a FATAL line in its log.
@@ -189,9 +190,7 @@ class EmbeddedPostgres:
     async def _hand_over(self, account: Account) -> None:
         """Let the files belong to whom Postgres runs as, also when that has changed since the last start."""
         if not account.namespace:
-            # To be walked through, not read.
-            self._folder.path.chmod(stat.S_IMODE(self._folder.path.stat().st_mode) | 0o011)
-            await check_reachable(account, folder=self._folder.path, program=self._bin / "postgres")
+            await check_program(account, self._bin / "postgres")
         for path in (self._folder.postgres, self._folder.sockets):
             if path.exists():
                 await asyncio.to_thread(give, path, account.owner)
