@@ -103,6 +103,10 @@ class Dispatcher:
             del self._working[mission]
         return found
 
+    def works_on(self, mission: str) -> bool:
+        """Say whether we started a mission's agent and have not yet taken its answer."""
+        return mission in self._working
+
     def found(self, mission: str, number: int) -> Answer | None:
         """Give the result that a warden left behind, also one of an earlier orchestrator."""
         path = self._result(mission, number)

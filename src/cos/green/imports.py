@@ -5,33 +5,32 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from cos.green.layout import side_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _ROOTS = frozenset({"src", "lib", "python"})
 
 
 class Imports:
-    """The import graph of one checkout, between its own files alone."""
+    """The import graph of one commit, between its own files alone."""
 
-    def __init__(self, root: Path, files: Iterable[str]) -> None:
+    def __init__(self, texts: Mapping[str, str]) -> None:
         """Read the sources.
 
         Args:
-            root: the checkout.
-            files: its tracked paths.
+            texts: by path, of the Python files.
         """
-        self.files = [file for file in files if file.endswith(".py")]
+        self.files = [file for file in texts if file.endswith(".py")]
         self._by_name = _names(self.files)
         self.of: dict[str, frozenset[str]] = {}
-        self._texts: dict[str, str] = {}
+        self._texts = texts
         for file in self.files:
-            text = self._texts[file] = _source(root / file)
+            text = texts[file]
             found = {self.find(name) for name in _imported(text, _module(file), file.endswith("__init__.py"))}
             self.of[file] = frozenset(name for name in found if name and name != file)
         self.by: dict[str, set[str]] = defaultdict(set)
@@ -110,13 +109,6 @@ def _parsed(text: str) -> ast.Module | None:
         return ast.parse(text)
     except (SyntaxError, ValueError):
         return None
-
-
-def _source(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _imported(text: str, module: str, is_package: bool) -> set[str]:

@@ -56,6 +56,8 @@ class Mission:
 
 def mission_from(data: dict[str, Any]) -> Mission:
     """Build a mission again from its JSON."""
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+    }
     values["budget"] = Budget(**data.get("budget", {}))
     return Mission(**values)

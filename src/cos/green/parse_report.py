@@ -107,3 +107,18 @@ def _frame(item: dict[str, Any]) -> Frame:
         str(item.get("function") or ""),
         str(item.get("source") or ""),
     )
+
+
+def failure_line(failure: Failure) -> str:
+    """Write one failure as a line of such a report."""
+    chain = [
+        {
+            "type": raised.type,
+            "message": raised.message,
+            "link": raised.link,
+            "frames": [{"file": f.file, "line": f.line, "function": f.function} for f in raised.frames],
+        }
+        for raised in failure.chain
+    ]
+    item = {"test": failure.test, "outcome": failure.outcome, "phase": failure.phase, "chain": chain}
+    return json.dumps(item) + "\n"

@@ -15,7 +15,21 @@ from cos.green.errors import GitFailed, NoCommit, NoDiskSpace, NotARepository
 from cos.green.process import MARKER, environment
 
 _LIMIT_S = 120.0
+# what programs leave in a tree that nobody means to commit
+_LITTER = (
+    "__pycache__/**",
+    "*.pyc",
+    ".pytest_cache/**",
+    ".mypy_cache/**",
+    ".ruff_cache/**",
+    ".coverage",
+    ".aider*",
+    ".aider*/**",
+    ".hypothesis/**",
+    ".DS_Store",
+)
 _LOCK_WAIT_S = 10.0
+_HEADER = 3
 _AUTHOR = {
     "GIT_AUTHOR_NAME": "cos green",
     "GIT_AUTHOR_EMAIL": "green@cos.invalid",
@@ -149,11 +163,21 @@ class Repo:
         return [entry[3:] for entry in text.split("\0") if len(entry) > 3]  # noqa: PLR2004 - two letters and a blank
 
     def add_worktree(self, path: Path, commit: str, branch: str | None = None) -> None:
-        """Check a commit out in a folder of our own, on a new branch or on none; what stood there goes first."""
+        """Check a commit out in a folder of our own; what stood there goes first.
+
+        Args:
+            path: in the state folder.
+            commit: where a new branch begins, or what is checked out without one.
+            branch: a branch of ours; one that exists already is checked out where it is.
+        """
         self.drop_worktree(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        on = ["-b", branch] if branch else ["--detach"]
-        self.git("worktree", "add", "--quiet", *on, str(path), commit)
+        if branch is None:
+            self.git("worktree", "add", "--quiet", "--detach", str(path), commit)
+        elif self.commit_of(f"refs/heads/{branch}"):
+            self.git("worktree", "add", "--quiet", str(path), branch)
+        else:
+            self.git("worktree", "add", "--quiet", "-b", branch, str(path), commit)
 
     def drop_worktree(self, path: Path) -> None:
         """Take a folder of our own away; branches stay. Only a path in the state folder is ever touched."""
@@ -174,10 +198,18 @@ class Repo:
                 if note.read_text(encoding="utf-8").strip() == str(path / ".git"):
                     shutil.rmtree(note.parent, ignore_errors=True)
 
-    def commit_all(self, worktree: Path, message: str) -> str:
-        """Commit everything that a worktree holds and give the commit; with nothing to commit, the one it is at."""
-        self.git("add", "--all", cwd=worktree)
-        if self.git("status", "--porcelain=v1", cwd=worktree).strip():
+    def commit_all(self, worktree: Path, message: str, leave: tuple[str, ...] = ()) -> str:
+        """Commit what a worktree holds, without what tools leave behind, and give the commit.
+
+        Args:
+            worktree: one of our own.
+            message: of the commit.
+            leave: paths that were put there by us and are no part of the work.
+        """
+        out = [f":(exclude,glob)**/{name}" for name in _LITTER] + [f":(exclude){path}" for path in leave]
+        self.git("add", "--all", "--", ".", *out, cwd=worktree)
+        code, _, _ = self.git_code("diff", "--cached", "--quiet", cwd=worktree)
+        if code:
             self.git("commit", "--quiet", "--no-verify", "-m", message, cwd=worktree)
         return self.git("rev-parse", "HEAD", cwd=worktree).strip()
 
@@ -192,6 +224,25 @@ class Repo:
         code, text, _ = self.git_code("show", f"{commit}:{path}")
         return text if code == 0 else None
 
+    def texts(self, commit: str, paths: list[str], suffix: str = ".py") -> dict[str, str]:
+        """Give the texts of a commit's files of one kind, read in one go."""
+        wanted = [path for path in paths if path.endswith(suffix) and "\n" not in path]
+        done = subprocess.run(
+            ["git", *_SAFE, "cat-file", "--batch"],  # noqa: S607 - git is found on the path, as everywhere
+            cwd=self.root, input="".join(f"{commit}:{path}\n" for path in wanted).encode(), capture_output=True,
+            env=environment({MARKER: str(self.root)}), timeout=_LIMIT_S, check=False,
+        )  # fmt: skip
+        data, at, found = done.stdout, 0, {}
+        for path in wanted:
+            end = data.find(b"\n", at)
+            header = data[at:end].split()
+            at = end + 1
+            if len(header) == _HEADER and header[1] == b"blob":
+                size = int(header[2])
+                found[path] = data[at : at + size].decode("utf-8", errors="replace")
+                at += size + 1
+        return found
+
     def files(self, commit: str) -> list[str]:
         """Give the paths of a commit."""
         return [path for path in self.git("ls-tree", "-r", "-z", "--name-only", commit).split("\0") if path]
@@ -203,7 +254,13 @@ class Repo:
         code, _, _ = self.git_code("update-ref", f"refs/heads/{branch}", new, old or "0" * 40)
         return code == 0
 
-
-def same_file_system_path(path: Path) -> Path:
-    """Give a path without symbolic links, as git prints it."""
-    return Path(os.path.realpath(path))
+    def unlock(self) -> None:
+        """Take away locks of ours that a killed git left: of our branches and of our worktrees."""
+        common = Path(self.git("rev-parse", "--path-format=absolute", "--git-common-dir").strip())
+        for lock in (common / "refs" / "heads" / "cos-green").rglob("*.lock"):
+            lock.unlink(missing_ok=True)
+        for note in (common / "worktrees").glob("*/gitdir") if (common / "worktrees").is_dir() else ():
+            with contextlib.suppress(OSError):
+                if note.read_text(encoding="utf-8").startswith(str(self.state) + os.sep):
+                    for lock in note.parent.glob("*.lock"):
+                        lock.unlink(missing_ok=True)

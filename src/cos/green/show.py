@@ -41,7 +41,7 @@ def show_scan(scan: Scan, console: Console, *, tests: int = _TESTS) -> None:
     )
     if scan.broken:
         console.print(
-            f"[red bold]Broken infrastructure:[/red bold] {len(scan.broken.tests)} tests fail with one early error; mend it "
+            f"[red bold]Broken infrastructure:[/red bold] {count(len(scan.broken.tests), 'test')} with one early error; mend it "
             f"before anything else: {escape(scan.broken.pattern)}",
             highlight=False,
         )
@@ -70,7 +70,7 @@ def _show_cause(number: int, cause: Cause, scan: Scan, console: Console, tests: 
         behind = f"  (fails after {scan.polluters[test]})" if test in scan.polluters else ""
         _row(console, "test", test + behind)
     if len(cause.tests) > tests:
-        _row(console, "", f"and {count(len(cause.tests) - tests, 'more test')}".replace("tests", "tests"))
+        _row(console, "", f"and {count(len(cause.tests) - tests, 'more test')}")
 
 
 def _row(console: Console, label: str, text: str) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LEAST = 0.5
+_LEAST = 0.25
 
 
 def blame(
     failing: Mapping[str, frozenset[str]], passing: Mapping[str, frozenset[str]], least: float = _LEAST
 ) -> dict[str, str]:
-    """Explain failing tests by as few functions as possible (Ochiai's measure, greedily).
+    """Explain failing tests by as few functions as possible (the share of failing tests among those that execute it, greedily).
 
     Args:
         failing: for each failing test the functions that it executed, as `file::name`.
@@ -36,10 +35,7 @@ def blame(
             for function in functions:
                 counts[function] = counts.get(function, 0) + 1
         best = max(
-            (
-                (count / math.sqrt(count * (count + passed.get(name, 0))), count, name)
-                for name, count in counts.items()
-            ),
+            ((count / (count + passed.get(name, 0)), count, name) for name, count in counts.items()),
             default=(0.0, 0, ""),
         )
         if best[0] < least:
@@ -48,11 +44,3 @@ def blame(
             blamed[test] = best[2]
             del left[test]
     return blamed
-
-
-P = 2.0
-Q = 0.0
-
-
-def _suspicion(failed: int, passed: int) -> float:
-    return math.sqrt(failed / (failed + passed)) ** P * failed**Q

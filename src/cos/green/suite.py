@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from cos.green.errors import ImportsLeak, NoTests, PytestMissing, SuiteFailed
 from cos.green.failure import Failure, Run
-from cos.green.parse_report import parse_report
+from cos.green.parse_report import failure_line, parse_report
 from cos.green.parse_traceback import parse_traceback
-from cos.green.process import MARKER, Ended, environment, run, run_all
+from cos.green.process import Ended, environment, run, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,13 +27,12 @@ _MANY_IDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One run of pytest: which tests (none: all), in which order, with what else in the environment."""
+    """One run of pytest: which tests (none: all), in which order, traced or not, and where its report is kept."""
 
     tests: tuple[str, ...] = ()
     shuffle: str = ""
     trace: bool = False
-    ignore: tuple[str, ...] = ()
-    deselect: tuple[str, ...] = ()
+    keep: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,11 @@ class Suite:
 
     def run_each(self, tasks: Sequence[Task], at_once: int = 2) -> list[Run]:
         """Run several tasks, each in a process of its own, a few at a time; as `run` otherwise."""
-        with tempfile.TemporaryDirectory(prefix="cos-green-") as folder:
-            reports = [Path(folder) / f"{number}.jsonl" for number in range(len(tasks))]
-            jobs = [
-                (self._command(task), self.root, self._environment(task, report))
-                for task, report in zip(tasks, reports, strict=True)
-            ]
-            ends = run_all(jobs, limit_s=self.limit_s, at_once=at_once)
-            return [self._result(*item) for item in zip(tasks, ends, reports, strict=True)]
+        return run_pairs([(self, task) for task in tasks], at_once)
+
+    def job(self, task: Task, report: Path) -> tuple[list[str], Path, dict[str, str]]:
+        """Give the command, folder and environment of a task that reports to a file."""
+        return self._command(task), self.root, self._environment(task, report)
 
     def _command(self, task: Task) -> list[str]:
         command = [
@@ -95,8 +92,6 @@ class Suite:
             "-q",
             "--no-header",
         ]
-        command += [f"--ignore={path}" for path in task.ignore]
-        command += [f"--deselect={test}" for test in task.deselect]
         if (
             len(task.tests) > _MANY_IDS
         ):  # a command line has its limits; whole files are more tests, never fewer
@@ -116,12 +111,12 @@ class Suite:
                 "COS_GREEN_NOT_FROM": str(self.home) if self.home != self.root else None,
                 "COS_GREEN_SHUFFLE": task.shuffle or None,
                 "COS_GREEN_TRACE": "1" if task.trace else None,
-                MARKER: str(self.home),
                 **self.extra,
             }
         )
 
-    def _result(self, task: Task, ended: Ended, report: Path) -> Run:
+    def result(self, task: Task, ended: Ended, report: Path) -> Run:
+        """Read what came of a task; raises as `run` does."""
         if ended.code is None:
             raise SuiteFailed(
                 f"Pytest took longer than {self.limit_s:g} s: raise --suite-limit or narrow the tests."
@@ -143,6 +138,8 @@ class Suite:
             else:
                 result.failures.append(broken)
                 result.interrupted = True
+        if task.keep is not None:
+            _keep(task.keep, report, result)
         return result
 
     def _explain(self, task: Task, ended: Ended) -> None:
@@ -157,6 +154,38 @@ class Suite:
         raise SuiteFailed(
             f"Pytest could not run {named or 'the suite'} (exit code {ended.code}): {reason.strip()[:300]}"
         )
+
+
+def run_pairs(pairs: Sequence[tuple[Suite, Task]], at_once: int = 2) -> list[Run]:
+    """Run tasks of several suites, each in a process of its own.
+
+    Args:
+        pairs: a suite and what to run of it.
+        at_once: how many run at the same time.
+
+    Returns:
+        The runs in the order of the pairs; raises as `Suite.run` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="cos-green-") as folder:
+        reports = [Path(folder) / f"{number}.jsonl" for number in range(len(pairs))]
+        jobs = [suite.job(task, report) for (suite, task), report in zip(pairs, reports, strict=True)]
+        limit_s = max((suite.limit_s for suite, _ in pairs), default=0.0)
+        ends = run_all(jobs, limit_s=limit_s, at_once=at_once)
+        return [
+            suite.result(task, ended, report)
+            for (suite, task), ended, report in zip(pairs, ends, reports, strict=True)
+        ]
+
+
+def _keep(path: Path, report: Path, result: Run) -> None:
+    """Keep a report where it outlives us, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    if report.exists() and result.outcomes:
+        shutil.copyfile(report, part)
+    else:
+        part.write_text("".join(failure_line(failure) for failure in result.failures), encoding="utf-8")
+    part.replace(path)
 
 
 def startup_failure(ended_output: str) -> Failure | None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 _COST = re.compile(
     rb'"(?:total_)?cost_usd"\s*:\s*([0-9.]+)|COS_GREEN_COST[=:]\s*\$?([0-9.]+)|[Cc]ost: \$[0-9.]+ message, \$([0-9.]+) session'
@@ -40,7 +41,7 @@ def newest(folder: str) -> float:
     return latest
 
 
-def kill_group(process: subprocess.Popen) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
     """End the agent and all of its group."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -54,26 +55,31 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def watch(spec: dict, process: subprocess.Popen) -> dict:
+def watch(spec: dict[str, Any], process: subprocess.Popen[bytes]) -> dict[str, Any]:
     """Pump the agent's output into its file until it ends or breaks a limit."""
     begun = last = time.monotonic()
     seen = newest(spec["worktree"])
     written, cost, tail, reason = 0, None, b"", ""
     looked = begun
+    piped = True
     chooser = selectors.DefaultSelector()
-    chooser.register(process.stdout, selectors.EVENT_READ, "output")
+    output = process.stdout
+    if output is None:
+        raise RuntimeError("the agent's output was not piped")
+    chooser.register(output, selectors.EVENT_READ, "output")
     chooser.register(sys.stdin.buffer, selectors.EVENT_READ, "owner")
     with open(spec["log"], "ab") as log:  # noqa: PTH123 - this file stands alone
         while not reason:
             for key, _ in chooser.select(0.2):
-                data = os.read(key.fileobj.fileno(), 65536)
+                data = os.read(key.fd, 65536)
                 if key.data == "owner":
                     if not data:
                         kill_group(process)
                         os._exit(3)
                     reason = data.decode().strip() or "stopped"
                 elif not data:
-                    chooser.unregister(process.stdout)
+                    chooser.unregister(output)
+                    piped = False
                 else:
                     last = time.monotonic()
                     log.write(data[: max(0, spec["output_bytes"] - written)])
