@@ -55,17 +55,6 @@ class TestCreate:
 
         assert not (tmp_path / "postgres").exists()
 
-    async def test_left_overs_of_an_earlier_set_up_are_removed(self, tmp_path):
-        """Also the processes that still work in them, which are recognised by their folder."""
-        old = tmp_path / "postgres.new-old"
-        (old / "base").mkdir(parents=True)
-
-        await create_cluster(
-            tmp_path / "postgres", bin_folder=find_postgres_bin(), account=await choose_account(), fsync=True
-        )
-
-        assert [path.name for path in tmp_path.iterdir()] == ["postgres"]
-
     async def test_failure_is_quoted_and_leaves_nothing(self, tmp_path):
         program = tmp_path / "bin" / "initdb"
         program.parent.mkdir()

@@ -29,6 +29,8 @@ async def ask(server, query, *values):
 
 class TestStart:
     async def test_first_start_sets_up_a_private_utf8_cluster(self, folder):
+        """Also clears away what an earlier set-up that was cut short has left."""
+        (folder.path / "postgres.new-old" / "base").mkdir(parents=True)
         said = []
         server = EmbeddedPostgres(folder=folder, progress=said.append)
         await server.start()
@@ -48,6 +50,7 @@ class TestStart:
                 " from pg_database where datname = 'cos'",
             )
 
+            assert not list(folder.path.glob("postgres.new-*"))
             assert said == ["Setting up Postgres (only the first time) …"]
             assert settings == {
                 "fsync": "on",

@@ -22,6 +22,17 @@ async def ask(server, *command):
         return await client.execute_command(*command)
 
 
+async def fill(server, value):
+    """Write a hundred keys."""
+    async with (
+        redis.asyncio.from_url(server.url, socket_timeout=20) as client,
+        client.pipeline(transaction=False) as pipeline,
+    ):
+        for number in range(100):
+            pipeline.set(f"key:{number}", value())
+        await pipeline.execute()
+
+
 class TestStart:
     async def test_listens_on_a_private_socket_only(self, redis, folder):
         listens = [one for one in psutil.Process(redis.pid).net_connections("inet") if one.status == "LISTEN"]
@@ -136,8 +147,7 @@ class TestDamagedFile:
     @pytest.fixture
     async def written(self, redis, folder):
         """The file of a stopped Redis that holds a hundred keys."""
-        for number in range(100):
-            await ask(redis, "SET", f"key:{number}", "x" * 100)
+        await fill(redis, lambda: "x" * 100)
         await redis.stop()
         return folder.redis / AOF_NAME
 
@@ -172,8 +182,7 @@ class TestDamagedFile:
 
     async def test_damaged_snapshot_part_is_set_aside_too(self, redis, folder, eventually):
         """After a rewrite the file begins with a binary snapshot, whose damage Redis puts in other words."""
-        for number in range(100):
-            await ask(redis, "SET", f"key:{number}", os.urandom(100).hex())
+        await fill(redis, lambda: os.urandom(100).hex())
         await ask(redis, "BGREWRITEAOF")
         written = folder.redis / AOF_NAME
         await eventually(lambda: written.read_bytes()[:5] == b"REDIS")
