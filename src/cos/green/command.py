@@ -288,7 +288,7 @@ def _status(state: RunState) -> dict[str, Any]:
         "branch": f"cos-green/{state.run}/integration",
         "missions": [
             {"id": one.mission.id, "state": one.state, "cause": one.mission.name, "wave": one.mission.wave,
-             "attempt": one.mission.attempt, "branch": one.branch, "commit": one.commit, "reasons": one.reasons,
+             "attempt": one.mission.attempt, "branch": one.branch, "commit": one.commit, "reasons": one.reasons, "write": list(one.mission.write),
              "seconds": one.seconds, "cost_usd": one.cost_usd, "tries": one.tries}
             for one in state.missions.values()
         ],

@@ -110,6 +110,13 @@ def _read(tree: ast.Module | None, owned: frozenset[str], *, test: bool) -> _Fac
     return facts
 
 
+def _line_of(node: ast.AST, text: str) -> int:
+    for decorator in getattr(node, "decorator_list", []):
+        if text.startswith("@") and ast.unparse(decorator).startswith(text[1:]):
+            return int(decorator.lineno)
+    return int(getattr(node, "lineno", 1))
+
+
 def _marks_of(
     node: ast.AST, imported: frozenset[str], owned: frozenset[str], *, test: bool
 ) -> list[tuple[str, str]]:

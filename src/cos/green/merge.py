@@ -24,10 +24,14 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A mission's work as one commit on the branch; `commit` is None where it conflicts in `conflicts`."""
+    """A mission's work as one commit on the branch; `commit` is None where it conflicts in `conflicts`.
+
+    `tree` is the worktree in which the commit stands.
+    """
 
     commit: str | None
     conflicts: tuple[str, ...] = ()
+    tree: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +85,25 @@ class MergeQueue:
         Returns:
             The new commit, or the files that conflict.
         """
-        self.repo.add_worktree(self.folder, onto)
+        tree = self._tree(onto, commit)
+        self.repo.add_worktree(tree, onto)
         code, _, _ = self.repo.git_code(
-            "cherry-pick",
-            "--allow-empty",
-            "--keep-redundant-commits",
-            commit,
-            cwd=self.folder,
-            date=self._date(),
+            "cherry-pick", "--allow-empty", "--keep-redundant-commits", commit, cwd=tree, date=self._date()
         )
         if code == 0:
-            return Picked(self.repo.git("rev-parse", "HEAD", cwd=self.folder).strip())
-        names = self.repo.git("diff", "--name-only", "--diff-filter=U", "-z", cwd=self.folder, check=False)
-        self.repo.git_code("cherry-pick", "--abort", cwd=self.folder)
+            return Picked(self.repo.git("rev-parse", "HEAD", cwd=tree).strip(), tree=tree)
+        names = self.repo.git("diff", "--name-only", "--diff-filter=U", "-z", cwd=tree, check=False)
+        self.repo.git_code("cherry-pick", "--abort", cwd=tree)
         return Picked(None, tuple(name for name in names.split("\0") if name) or ("?",))
 
     def try_out(
-        self, mission: Mission, changed: Iterable[str], imports: Imports, before: dict[str, str]
+        self, mission: Mission, tree: Path, changed: Iterable[str], imports: Imports, before: dict[str, str]
     ) -> tuple[list[str], dict[str, Any]]:
-        """Run what a picked mission can affect in the queue's worktree, a fresh checkout.
+        """Run what a picked mission can affect in a fresh checkout.
 
         Args:
-            mission: that was picked last.
+            mission: that was picked.
+            tree: where it was.
             changed: paths that it changed.
             imports: who imports whom.
             before: outcomes before the mission.
@@ -111,8 +112,8 @@ class MergeQueue:
             Why it cannot be merged (nothing if it can), and the run's counts.
         """
         files = affected(imports, changed, mission.targets)
-        suite = self.suite_in(self.folder, mission.id)
-        run = suite.run(Task(tuple(file for file in files or () if (self.folder / file).exists())))
+        suite = self.suite_in(tree, mission.id)
+        run = suite.run(Task(tuple(file for file in files or () if (tree / file).exists())))
         reasons = [
             f"{test} does not pass once it is merged" for test in missed(run, mission.targets)[:_NAMED]
         ]
@@ -142,12 +143,16 @@ class MergeQueue:
         return chain[low][0] if chain and self._fails(chain[low][1], lost) else None
 
     def _fails(self, commit: str, tests: list[str]) -> bool:
-        self.repo.add_worktree(self.folder, commit)
-        files = [test for test in tests if (self.folder / test.partition("::")[0]).exists()]
-        if len(files) < len(tests):
+        tree = self._tree(commit)
+        self.repo.add_worktree(tree, commit)
+        if not all((tree / test.partition("::")[0]).exists() for test in tests):
             return True
-        run = self.suite_in(self.folder, "M0").run(Task(tuple(tests)))
+        run = self.suite_in(tree, "M0").run(Task(tuple(tests)))
         return any(run.outcomes.get(test) not in GOOD for test in tests)
+
+    def _tree(self, *commits: str) -> Path:
+        """Name a worktree by what is in it: bytecode that is kept for one path must not serve another content."""
+        return self.folder / "-".join(["merge", *(commit[:12] for commit in commits)])
 
     def without(self, mission: str, since: str, tip: str) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
         """Build the branch again without one mission.

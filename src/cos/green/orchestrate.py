@@ -154,14 +154,14 @@ class Orchestrator:
             grant_weakening=(*rules.grant_weakening, *self.options.grant_weakening),
         )
         self.python = find_python(self.repo.root, self.options.python or rules.python)
-        self.queue = MergeQueue(self.repo, self.run, self.state.base, self.worktree("merge"), self.suite_in)
+        self.queue = MergeQueue(self.repo, self.run, self.state.base, self.repo.state / "trees" / self.run, self.suite_in)
         self.dispatcher = Dispatcher(
             Agent.find(self.options.agent), self.folder / "agents", self.repo.root, self.run
         )
         if self.state.status != "running":
             self._say("run_resumed")
         if self.state.suites:
-            self._checkout("whole", self.state.suites[-1].commit)
+            self._checkout(self._whole, self.state.suites[-1].commit)
         try:
             while self.state.status == "running":
                 self._step()
@@ -208,13 +208,18 @@ class Orchestrator:
                 (worktree / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, worktree / name)
 
+    @property
+    def _whole(self) -> str:
+        """The worktree of the newest run of the whole suite."""
+        return f"whole-{self.state.suites[-1].commit[:12]}" if self.state.suites else "whole"
+
     # the suite and the plan
     def _run_suite(self, wave: int) -> Run:
         tip = self.queue.tip()
-        path = self._checkout("whole", tip)
+        path = self._checkout(f"whole-{tip[:12]}", tip)
         name = f"suite-{wave}-{tip[:12]}.jsonl"
         run = self.suite_in(path, "M0").run(Task(trace=True, keep=self.folder / name))
-        causes = [] if self.state.causes else self._causes(run)
+        causes = [] if self.state.causes else scan_run(run, path, self.rules).causes
         self._say(
             "suite_ran", wave=wave, commit=tip, file=name, counts=counts_of(run),
             causes=[{**cause.as_json(), "category": cause.category} for cause in causes],
@@ -229,7 +234,7 @@ class Orchestrator:
         return parse_report((self.folder / suite.file).read_text(encoding="utf-8")).outcomes
 
     def _causes(self, run: Run) -> list[Cause]:
-        return scan_run(run, self.worktree("whole"), self.rules).causes
+        return scan_run(run, self.worktree(self._whole), self.rules).causes
 
     def _plan(self) -> None:
         run = self._last_run()
@@ -353,7 +358,7 @@ class Orchestrator:
         assert self._imports is not None  # noqa: S101 - set before any mission moves
         verifier = Verifier(self.repo, self._imports, self.rules.owned, self.suite_in)
         verdict = verifier.verify(
-            one.mission, one.base, one.tip, path, self.worktree(f"{name}-fresh"), self._before
+            one.mission, one.base, one.tip, path, self.worktree(f"{name}-fresh-{one.tip[:12]}"), self._before
         )
         if verdict.good:
             self._say("verified", mission=name, evidence=verdict.evidence)
@@ -378,10 +383,9 @@ class Orchestrator:
         changed = one.evidence.get("changed", [])
         reasons: list[str] = []
         counts: dict[str, Any] = {}
-        if (
-            tip != one.base
-        ):  # else its fresh checkout was this very tree, and all that it can affect was run there
-            reasons, counts = self.queue.try_out(one.mission, changed, self._imports, before)
+        # at the base, its fresh checkout was this very tree, and all that it can affect was run there
+        if tip != one.base and picked.tree is not None:
+            reasons, counts = self.queue.try_out(one.mission, picked.tree, changed, self._imports, before)
         if reasons:
             self._say("refused", mission=name, reasons=reasons, evidence={"merge": counts})
             return
@@ -398,7 +402,7 @@ class Orchestrator:
             run = self._last_run() if tip == self.state.suites[-1].commit else self._run_suite(wave)
             if tip == base:
                 return
-            lost = regressions(run, before, self.suite_in(self.worktree("whole"), "M0"))
+            lost = regressions(run, before, self.suite_in(self.worktree(self._whole), "M0"))
             guilty = self.queue.culprit(base, tip, lost) if lost else None
             if guilty is None:
                 return
@@ -425,6 +429,8 @@ class Orchestrator:
         for path in sorted((self.repo.state / "trees" / self.run).glob("*")):
             if (path / ".git").exists():
                 self.repo.drop_worktree(path)
+        trees = self.repo.state / "trees" / self.run
+        shutil.rmtree(self.repo.state / "pycache" / trees.relative_to(trees.anchor), ignore_errors=True)
 
 
 def counts_of(run: Run) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def scan_here(
         found = scan_run(read_run(source), repo.root, rules)
     else:
         repo = Repo.find(here)
+        repo.make_state()
         rules = load_rules(repo.root)
         where = [
             str((here / path).relative_to(repo.root)) if _is_path(here, path) else path for path in paths

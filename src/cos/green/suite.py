@@ -105,7 +105,9 @@ class Suite:
         return environment(
             {
                 "PYTHONPATH": os.pathsep.join([*inside, *kept]),
-                "PYTHONDONTWRITEBYTECODE": "1",
+                # bytecode is kept, since a start without it takes seconds, but not in anybody's tree
+                "PYTHONDONTWRITEBYTECODE": None,
+                "PYTHONPYCACHEPREFIX": str(self.home / ".cos" / "green" / "pycache"),
                 "COS_GREEN_REPORT": str(report),
                 "COS_GREEN_ROOT": str(self.root),
                 "COS_GREEN_NOT_FROM": str(self.home) if self.home != self.root else None,
