@@ -6,6 +6,8 @@ States, and who moves them:
 - *open*: calls are refused at once, until `reset_seconds` have passed since the last failure.
 - *half-open*: exactly one call, the probe, passes; others are refused. Its success closes, its failure opens again.
   A probe that is cancelled proves nothing: the next call becomes the probe.
+
+A call that began before the breaker opened, and ends after, moves nothing: what it tells is old.
 """
 
 from __future__ import annotations
@@ -114,40 +116,45 @@ class CircuitBreaker:
         """
         if self._opened_at is not None:
             return await self._probe(function)
-        return await self._watched(function)
+        return await self._watched(function, during=None)
 
     async def _probe(self, function: Callable[[], Awaitable[T]]) -> T:
         if self.state is State.OPEN or self._probing:
             raise BreakerOpen(f"{self.name} failed {self._count} times in a row and is left alone for a moment.")
         self._probing = True
         try:
-            return await self._watched(function)
+            return await self._watched(function, during=self._opened_at)
         finally:
             self._probing = False
 
-    async def _watched(self, function: Callable[[], Awaitable[T]]) -> T:
+    async def _watched(self, function: Callable[[], Awaitable[T]], *, during: float | None) -> T:
+        """Call and draw the conclusion, unless the breaker has opened, or opened again, since the call began."""
         began = clock.monotonic()
         try:
             result = await function()
         except self._failures:
-            self._failed()
+            self._failed(during)
             raise
         except Exception:
-            self._succeeded()
+            self._succeeded(during)
             raise
         if self._slow_seconds is not None and clock.monotonic() - began > self._slow_seconds:
-            self._failed()
+            self._failed(during)
         else:
-            self._succeeded()
+            self._succeeded(during)
         return result
 
-    def _failed(self) -> None:
-        self._count += 1
+    def _failed(self, during: float | None) -> None:
         self.failures_total += 1
+        if self._opened_at != during:
+            return
+        self._count += 1
         self._last_failure = clock.now()
         if self._count >= self._failure_threshold:
             self._opened_at = clock.monotonic()
 
-    def _succeeded(self) -> None:
+    def _succeeded(self, during: float | None) -> None:
+        if self._opened_at != during:
+            return
         self._count = 0
         self._opened_at = None
