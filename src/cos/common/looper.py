@@ -15,6 +15,8 @@ _log = structlog.get_logger("cos.looper")
 
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 5.0
+#: After a failure a ring does not bring the next turn sooner: a busy process must not storm a server that is away.
+RUNG_RETRY_SECONDS = 0.25
 REPEAT_CANCEL_SECONDS = 0.2
 
 
@@ -30,7 +32,8 @@ class Looper:
     """Gives a part its turns until it is stopped; any exception but cancellation only delays the next turn.
 
     A turn that failed is tried again after 50 ms, doubling to 5 s, with jitter. `wake` (or `ring`, its name for who
-    is handed a doorbell) ends the wait between two turns early; a wake during a turn counts for the wait after it.
+    is handed a doorbell) ends the wait between two turns early, yet after a failure not before 250 ms have passed;
+    a wake during a turn counts for the wait after it.
     """
 
     def __init__(self, *, name: str, part: Part) -> None:
@@ -78,6 +81,9 @@ class Looper:
                 delay = await self._part.turn()
             except Exception as error:  # noqa: BLE001  (a background part survives everything but cancellation)
                 delay = self._failed(error)
+                least = min(delay, RUNG_RETRY_SECONDS)
+                await asyncio.sleep(least)
+                delay -= least
             else:
                 self.failures = 0
                 self.last_error = None
