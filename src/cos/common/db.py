@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from cos.errors import CosError, PostgresUnreachable, WrongPassword
+from cos.errors import BadSetting, CosError, PostgresUnreachable, WrongPassword
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 30.0
@@ -29,6 +29,29 @@ LOST = (
     asyncpg.CrashShutdownError,
 )
 
+_SENTENCES: tuple[tuple[tuple[type[BaseException], ...], type[CosError], str], ...] = (
+    (
+        (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError),
+        WrongPassword,
+        "Postgres at {place} refused the user or the password; correct them in COS_DATABASE_URL.",
+    ),
+    (
+        (asyncpg.InvalidCatalogNameError,),
+        PostgresUnreachable,
+        "Postgres at {place} answers, but that database does not exist; create it first.",
+    ),
+    (
+        (asyncpg.CannotConnectNowError,),
+        PostgresUnreachable,
+        "Postgres at {place} is still starting or stopping; try again shortly.",
+    ),
+    (
+        (TimeoutError,),
+        PostgresUnreachable,
+        f"Postgres at {{place}} did not answer within {CONNECT_TIMEOUT_SECONDS:.0f} s.",
+    ),
+)
+
 
 def where(url: str) -> str:
     """Name the server in a URL without its user, password or options, for messages."""
@@ -36,6 +59,8 @@ def where(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
+        return "the given URL"
+    if "@" in parts.path:  # the rest of a password that holds a slash
         return "the given URL"
     return f"{host or 'the local socket'}{f':{port}' if port else ''}{parts.path}"
 
@@ -67,20 +92,18 @@ def connect_error(url: str, error: BaseException) -> CosError:
     if isinstance(error, CosError):
         return error
     place = where(url)
-    if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
-        return WrongPassword(
-            f"Postgres at {place} refused the user or the password; correct them in COS_DATABASE_URL."
+    for known, kind, sentence in _SENTENCES:
+        if isinstance(error, known):
+            return kind(sentence.format(place=place))
+    if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
+        # Not in the reader's words: they may quote a piece of the password, where it holds a character like / or #.
+        return BadSetting(
+            "The setting COS_DATABASE_URL is no URL that can be read: it looks like "
+            "postgresql://user:password@host:5432/database, with / ? # @ [ ] in the password written as %2F %3F …."
         )
-    if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return PostgresUnreachable(f"Postgres at {place} answers, but that database does not exist; create it first.")
-    if isinstance(error, asyncpg.CannotConnectNowError):
-        return PostgresUnreachable(f"Postgres at {place} is still starting or stopping; try again shortly.")
-    if isinstance(error, ssl.SSLError):
-        return PostgresUnreachable(f"The TLS handshake with Postgres at {place} failed: {error.reason or error}.")
-    if isinstance(error, TimeoutError):
-        return PostgresUnreachable(f"Postgres at {place} did not answer within {CONNECT_TIMEOUT_SECONDS:.0f} s.")
-    said = " ".join(str(error).split())[:200] or type(error).__name__
-    return PostgresUnreachable(f"Postgres at {place} cannot be reached: {said}.")
+    said = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    what = f"The TLS handshake with Postgres at {place} failed" if isinstance(error, ssl.SSLError) else None
+    return PostgresUnreachable(f"{what or f'Postgres at {place} cannot be reached'}: {said}.")
 
 
 def create_engine(url: str, *, pool_size: int) -> AsyncEngine:

@@ -43,19 +43,22 @@ def create_redis(url: str) -> Redis:
             retry=Retry(NoBackoff(), 0),
             client_name="cos",
         )
-    except (ValueError, TypeError) as error:
-        raise BadSetting(f"The setting COS_REDIS_URL cannot be read: {error}.") from None
+    except (ValueError, TypeError):
+        # Not in the reader's words: they may quote a piece of the password, where it holds a character like / or #.
+        raise BadSetting(
+            "The setting COS_REDIS_URL is no URL that can be read: it looks like redis://user:password@host:6379/0, "
+            "with / ? # @ [ ] in the password written as %2F %3F …."
+        ) from None
 
 
 def where(url: str) -> str:
     """Name the server in a URL without its user, password or options, for messages."""
     try:
         parts = urlsplit(url)
-        if parts.scheme == "unix":
-            return "its socket"
-        return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        host, port = parts.hostname or "localhost", parts.port or 6379
     except ValueError:
         return "the given URL"
+    return "its socket" if parts.scheme == "unix" else f"{host}:{port}"
 
 
 async def check(redis: Redis, url: str) -> str:
@@ -80,7 +83,9 @@ async def check(redis: Redis, url: str) -> str:
 
 def connect_error(url: str, error: Exception) -> CosError:
     """Say in one sentence why Redis did not do what was asked."""
-    said = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error.__cause__, AuthenticationError | NoPermissionError):
+        error = error.__cause__  # the client wraps what happens while it connects
+    said = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     refused = isinstance(error, AuthenticationError | NoPermissionError) or said.startswith(("NOAUTH", "WRONGPASS"))
     if refused or (isinstance(error, ResponseError) and "AUTH" in said.upper()):
         return WrongPassword(f"Redis at {where(url)} refused the user or the password; correct them in COS_REDIS_URL.")
