@@ -136,8 +136,12 @@ def script() -> Callable[[str], Any]:
             spec = importlib.util.spec_from_file_location(name, ROOT / path)
             assert spec is not None
             assert spec.loader is not None
-            sys.modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[name])
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
         return sys.modules[name]
 
     return load

@@ -16,7 +16,7 @@ RULES = [rule for file in FILES for rule in runpy.run_path(str(file))["RULES"]]
 def test_the_project_keeps_the_rule(rule, broken_by) -> None:
     """No file breaks the rule, and no escape is left over."""
     if found := broken_by(rule):
-        way_out = f"To spare a line, end it with: # house: {rule.name} (the reason); a file: name it in the rule's escapes."
+        way_out = f"To spare a line, end it with: # house: {rule.name} (the reason); a file: see the rule's escapes."
         pytest.fail("\n".join([inspect.getdoc(rule), *found, way_out]), pytrace=False)
 
 

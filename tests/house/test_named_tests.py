@@ -1,0 +1,28 @@
+"""The tests that people call by name are there under that name."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+BENCHMARKS = "tests/performance/test_comprehensive_benchmarks.py::TestAPIEndpointBenchmarks"
+FAILURES = "tests/performance/test_failure_scenarios.py::TestRedisFailureScenarios"
+PUBLISHING = "tests/unit/backend/cc/test_logging_redis_publish.py::TestLogL1RedisPublishAfterCommit"
+NAMED = [
+    f"{BENCHMARKS}::test_cc_module_endpoints_latency",
+    f"{FAILURES}::test_redis_connection_failure_graceful_degradation",
+    "tests/unit/backend/cc/test_deps.py::test_get_cc_db_returns_session",
+    f"{PUBLISHING}::test_publish_after_commit_event_log",
+]
+
+
+@pytest.mark.parametrize("node_id", NAMED)
+def test_it_exists(root, node_id) -> None:
+    """The file, the class and the test are found by reading, without running anything."""
+    path, *names = node_id.split("::")
+    node: ast.AST = ast.parse((root / path).read_text())
+    for name in names:
+        inner = {child.name: child for child in ast.iter_child_nodes(node) if hasattr(child, "name")}
+        assert name in inner
+        node = inner[name]
