@@ -12,6 +12,13 @@ ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && echo runs),runs)
 .PHONY: $(STAMP)
 endif
 
+# The stamp holds the Python that was asked for; another one means another environment.
+ifneq ($(PYTHON),)
+ifneq ($(PYTHON),$(shell cat $(STAMP) 2>/dev/null))
+.PHONY: $(STAMP)
+endif
+endif
+
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 14
 
@@ -20,7 +27,7 @@ setup: $(STAMP) ## Make .venv with exactly the versions of requirements.lock; ev
 
 $(STAMP): requirements.lock pyproject.toml scripts/bootstrap.lock scripts/setup.sh
 	@PYTHON='$(PYTHON)' sh scripts/setup.sh
-	@touch $(STAMP)
+	@echo '$(PYTHON)' > $(STAMP)
 
 up: $(STAMP) ## Run COS here until Ctrl-C.
 	@exec $(BIN)/cos up $(ARGS)

@@ -7,16 +7,18 @@ cd "$(dirname "$0")/.."
 say() { printf '%s\n' "$*" >&2; }
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
+version_of() { "$1" --version 2>/dev/null || echo 'not a Python that runs'; }
+
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
         new_enough "$PYTHON" && { echo "$PYTHON"; return; }
-        say "COS needs Python 3.11 or newer; PYTHON=$PYTHON is $("$PYTHON" --version 2>&1 | tail -n 1): give the path of a newer one."
+        say "COS needs Python 3.11 or newer; PYTHON=$PYTHON is $(version_of "$PYTHON"): give the path of a newer one."
         exit 1
     fi
     for name in python3 python3.14 python3.13 python3.12 python3.11; do
         new_enough "$name" && { echo "$name"; return; }
     done
-    say "COS needs Python 3.11 or newer; python3 is $(python3 --version 2>&1 | tail -n 1): install one, or name it with make PYTHON=/path/to/python3.12."
+    say "COS needs Python 3.11 or newer; python3 is $(version_of python3): install one, or name it with make PYTHON=/path/to/python3.12."
     exit 1
 }
 
