@@ -104,9 +104,8 @@ def _read(tree: ast.Module | None, owned: frozenset[str], *, test: bool) -> _Fac
     for node in ast.walk(tree):
         for kind, text in _marks_of(node, frozenset(names), owned, test=test):
             facts.counts[kind, text] += 1
-            facts.marks[kind, text] = getattr(
-                node, "lineno", 1
-            )  # the last such place is the likelier new one
+            # the last such place is the likelier new one
+            facts.marks[kind, text] = _line_of(node, text)
     return facts
 
 

@@ -154,7 +154,9 @@ class Orchestrator:
             grant_weakening=(*rules.grant_weakening, *self.options.grant_weakening),
         )
         self.python = find_python(self.repo.root, self.options.python or rules.python)
-        self.queue = MergeQueue(self.repo, self.run, self.state.base, self.repo.state / "trees" / self.run, self.suite_in)
+        self.queue = MergeQueue(
+            self.repo, self.run, self.state.base, self.repo.state / "trees" / self.run, self.suite_in
+        )
         self.dispatcher = Dispatcher(
             Agent.find(self.options.agent), self.folder / "agents", self.repo.root, self.run
         )

@@ -175,8 +175,9 @@ def _node_id(attributes: dict[str, str], text: str) -> str:
     """Make pytest's node id of a class name and a name; another runner's case keeps `class::name`."""
     owner, name = attributes.get("classname", ""), _plain(attributes.get("name", ""))
     file = attributes.get("file", "").replace("\\", "/")
-    if not owner and not file:
-        return _module_file(name, text) or name
+    if not owner:
+        collected = not file or name.replace(".", "/") in file
+        return (file or _module_file(name, text) or name) if collected else f"{file}::{name}"
     if not file.endswith(".py"):
         file = _module_file(owner, text)
     if not file:

@@ -196,7 +196,7 @@ class _Reader:
         if not line or line[0] in " \t":
             return
         kind, _ = split_message(line)
-        if kind and self.open.frames:
+        if kind and (self.open.frames or self.open.member):
             self.in_message = True
             self.open.said.append(line)
 
