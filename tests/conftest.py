@@ -72,7 +72,9 @@ def _redis(servers: RunningServers) -> Any:
 @pytest.fixture
 async def core(servers: RunningServers, settings: Settings, clean: None) -> AsyncIterator[Core]:
     """A whole COS, with an empty log."""
-    async with Core(settings=settings, database_url=servers.postgres.url, redis_url=servers.redis.url) as running:
+    async with Core(
+        settings=settings, database_url=servers.postgres.url, redis_url=servers.redis.url
+    ) as running:
         yield running
 
 

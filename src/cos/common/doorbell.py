@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
-import structlog
 from redis.asyncio import Redis
 
 from cos.common.looper import LAST_RETRY_SECONDS
-from cos.common.redis import LOST
-
-_log = structlog.get_logger("cos.doorbell")
+from cos.common.redis import LOST, connect_error
 
 _LISTEN_SECONDS = 30.0
 
@@ -39,14 +37,25 @@ class Ringer:
 class Listener:
     """Rings the relay of this process when another process publishes; a background part."""
 
-    def __init__(self, *, redis: Redis, channel: str, ring: Callable[[], None]) -> None:
-        """Take the client, the channel and what to ring."""
+    def __init__(self, *, redis: Redis, redis_url: str, channel: str, ring: Callable[[], None]) -> None:
+        """Take the client, its URL for messages, the channel, and what to ring."""
         self._redis = redis
+        self._redis_url = redis_url
         self._channel = channel
         self._ring = ring
 
     async def turn(self) -> float:
-        """Listen until the connection is lost; then the looper tries again."""
+        """Listen until the connection is lost; then the looper tries again.
+
+        Raises:
+            RedisUnreachable: in words; it always ends so.
+        """
+        try:
+            return await self._listen()
+        except LOST as error:
+            raise connect_error(self._redis_url, error) from error
+
+    async def _listen(self) -> NoReturn:
         async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
             await pubsub.subscribe(self._channel)
             while True:

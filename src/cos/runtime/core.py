@@ -66,7 +66,12 @@ class Core:
         self.relay_looper = Looper(name="relay", part=self.relay)
         self._listener = Looper(
             name="doorbell",
-            part=Listener(redis=self.redis, channel=self.streams.doorbell, ring=self.relay_looper.ring),
+            part=Listener(
+                redis=self.redis,
+                redis_url=redis_url,
+                channel=self.streams.doorbell,
+                ring=self.relay_looper.ring,
+            ),
         )
         self._ringer = Looper(name="ringer", part=Ringer(redis=self.redis, channel=self.streams.doorbell))
         self.doorbell: Doorbell = self.relay_looper if worker else self._ringer
