@@ -141,8 +141,7 @@ def _default_signals(libc: ctypes.CDLL) -> None:
 
 def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, grace_seconds: float) -> int:
     """Run the program as a child, stop it when the owner's end of the socket closes, end as it ended."""
-    import select  # noqa: PLC0415  (loaded by now, see main)
-    import signal  # noqa: PLC0415
+    import signal  # noqa: PLC0415  (loaded by now, see main)
 
     os.set_inheritable(owner, False)  # noqa: FBT003  (the standard library's signature)
     woken, wake = os.pipe()
@@ -161,14 +160,28 @@ def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, 
         finally:
             os._exit(NOT_STARTED)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    try:
+        status = _until_ended(child, owner, woken, stop_signal, grace_seconds)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)  # without its guard nothing would end it
+        raise
+    return _end_alike(libc, status)
+
+
+def _until_ended(child: int, owner: int, woken: int, stop_signal: int, grace_seconds: float) -> int:
+    """Wait for the child, and end it once the owner has gone or this guard is told to stop."""
+    import select  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+
     wanted = _tell(owner, child)
     deadline: float | None = None
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            return _end_alike(libc, status)
+            return status
         if not wanted and deadline is None:
             os.kill(child, stop_signal)
+            os.kill(child, signal.SIGCONT)  # a paused one could not follow
             deadline = time.monotonic() + grace_seconds
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
@@ -176,7 +189,7 @@ def _watch(program: list[str], libc: ctypes.CDLL, owner: int, stop_signal: int, 
             left = None
         sources = [woken, owner] if wanted else [woken]
         readable = select.select(sources, [], [], left)[0]
-        if owner in readable and not os.read(owner, 64):
+        if owner in readable and _has_left(owner):
             wanted = False
         if woken in readable and set(os.read(woken, 64)) - {signal.SIGCHLD}:
             wanted = False
@@ -188,6 +201,13 @@ def _tell(owner: int, child: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _has_left(owner: int) -> bool:
+    try:
+        return not os.read(owner, 64)
+    except ConnectionResetError:
+        return True  # it died before it had read which process this watches
 
 
 def _end_alike(libc: ctypes.CDLL, status: int) -> int:

@@ -122,6 +122,21 @@ class TestPipe:
         assert guard.wait(30) == -signal.SIGTERM
         assert not psutil.pid_exists(program)
 
+    def test_owner_that_dies_before_it_has_read_the_id_ends_the_program_too(self):
+        """An end with unread words is a reset, not an end of file: the guard once fell over it."""
+        ours, theirs = socket.socketpair()
+        options = (f"pipe={theirs.fileno()}", "grace=5")
+        with subprocess.Popen(
+            guarded(["/bin/sleep", "600"], stop_signal=signal.SIGTERM, options=options),
+            pass_fds=(theirs.fileno(),),
+        ) as guard:
+            theirs.close()
+            program = int(ours.recv(64, socket.MSG_PEEK))
+            ours.close()
+
+            assert guard.wait(30) == -signal.SIGTERM
+        assert not psutil.pid_exists(program)
+
     def test_stubborn_program_is_killed_after_the_grace(self, watched):
         guard, ours, program = watched(STUBBORN, grace_seconds=0.1)
         guard.stdout.readline()

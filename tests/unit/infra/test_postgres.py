@@ -91,6 +91,12 @@ class TestStart:
             for name in ("fsync", "synchronous_commit", "full_page_writes")
         ] == ["off", "off", "off"]
 
+    async def test_waiting_for_it_leaves_no_complaint_in_its_log(self, postgres, cluster_folder):
+        """A question that comes too early would, and a later failure would then be explained by it."""
+        log = (cluster_folder.logs / "postgres.log").read_text()
+
+        assert "the database system is starting up" not in log
+
     async def test_started_twice_is_started_once(self, postgres):
         pid = postgres.pid
         await postgres.start()
