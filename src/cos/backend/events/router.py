@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from cos.backend.deps import ServicesDep
 from cos.backend.events import service
 from cos.backend.events.deps import EventsDb
-from cos.backend.events.schemas import EVENT_IN_SCHEMA
+from cos.backend.events.schemas import EVENT_IN_SCHEMA, answers
 from cos.backend.problems import problems
 from cos.errors import BadInput, NotFound, TooLarge
 from cos.memory import reader
@@ -37,7 +37,14 @@ _POST_BODY: dict[str, Any] = {
 @router.post(
     "/events",
     status_code=201,
-    responses={200: {"description": "Nothing new, or a stream of lines"}, **problems(400, 413, 415, 422, 503)},
+    responses={
+        200: {
+            "description": "Nothing new, or a stream of lines",
+            **answers("Receipt", "Receipts", "StreamReceipt"),
+        },
+        201: answers("Receipt", "Receipts"),
+        **problems(413, 415, 422, 503),
+    },
     openapi_extra=_POST_BODY,
 )
 async def record_events(request: Request, services: ServicesDep) -> Response:
@@ -69,7 +76,7 @@ class UnsupportedMediaType(BadInput):
     slug = "unsupported-media-type"
 
 
-@router.get("/events", responses=problems(422, 503))
+@router.get("/events", responses={200: answers("Page"), **problems(422, 503)})
 async def list_events(
     db: EventsDb,
     module: str | None = None,
@@ -83,7 +90,7 @@ async def list_events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     settled: Annotated[bool, Query(description="leave out what an open transaction may still precede")] = False,
 ) -> Response:
-    """List events by position, a page at a time: `next` of a page is `after` (or `before`, newest first) of the next."""
+    """List events by position, a page at a time: `next` of one is `after` (newest first: `before`) of the next."""
     for text in (module, type, subject):
         if text is not None and "\x00" in text:
             raise BadInput("A filter holds a NUL character, which no event has.")
@@ -102,7 +109,7 @@ async def list_events(
     return _answer(200, await reader.page(db, query))
 
 
-@router.get("/events/{event_id}", responses=problems(404, 422, 503))
+@router.get("/events/{event_id}", responses={200: answers("Envelope"), **problems(404, 422, 503)})
 async def get_event(event_id: UUID, db: EventsDb) -> Response:
     """Give one event, with its prompt trace where it has one."""
     found = await reader.get(db, event_id)

@@ -9,6 +9,7 @@ import msgspec
 
 from cos.common import context
 from cos.memory.event import Limits, NewEvent, PromptTrace, new_event
+from cos.memory.l1_log import Recorded
 
 
 class EventIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -50,6 +51,43 @@ class EventIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         )
 
 
+class Receipt(msgspec.Struct, frozen=True):
+    """What became of one event."""
+
+    id: str
+    position: str
+    duplicate: bool
+
+
+class Receipts(msgspec.Struct, frozen=True):
+    """What became of several events."""
+
+    recorded: int
+    duplicates: int
+    events: list[Receipt]
+
+
+class StreamReceipt(msgspec.Struct):
+    """What became of a stream of lines."""
+
+    recorded: int = 0
+    duplicates: int = 0
+    last_position: str | None = None
+
+    def add(self, done: list[Recorded]) -> None:
+        """Count a batch that became durable."""
+        repeated = sum(one.duplicate for one in done)
+        self.recorded += len(done) - repeated
+        self.duplicates += repeated
+        self.last_position = str(done[-1].position)
+
+
+def answers(*names: str) -> dict[str, Any]:
+    """Describe a good answer that has one of these shapes, for a route's OpenAPI entry."""
+    schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    return {"content": {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}}
+
+
 _NULLABLE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
 
 #: `EventIn` in the OpenAPI document.
@@ -86,4 +124,52 @@ EVENT_IN_SCHEMA: dict[str, Any] = {
         },
     },
     "example": {"type": "chapter.saved", "module": "editor", "subject": "ch01", "data": {"words": 2031}},
+}
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+
+# By hand: msgspec cannot describe a member that is kept as raw JSON.
+_ENVELOPE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Envelope",
+    "description": "One recorded event: a CloudEvents 1.0 envelope. Members without a value are left out.",
+    "required": ["specversion", "id", "source", "type", "time", "module", "level", "position", "recordedtime"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "format": "uuid"},
+        "source": _TEXT,
+        "type": _TEXT,
+        "time": {**_TIME, "description": "when it happened"},
+        "subject": _TEXT,
+        "datacontenttype": {"const": "application/json"},
+        "data": {"description": "the JSON value that was recorded"},
+        "module": _TEXT,
+        "level": _TEXT,
+        "position": {**_TEXT, "pattern": "^[0-9]+-[0-9]+$", "description": "place in the log, id in its stream"},
+        "recordedtime": {**_TIME, "description": "when it was recorded"},
+        "requestid": _TEXT,
+        "traceid": _TEXT,
+        "traceparent": _TEXT,
+        "idempotencykey": _TEXT,
+        "prompt": {"type": "object", "description": "its prompt trace, where one event is asked for and has one"},
+    },
+}
+_PAGE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Page",
+    "required": ["events", "next"],
+    "properties": {
+        "events": {"type": "array", "items": {"$ref": "#/components/schemas/Envelope"}},
+        "next": {**_NULLABLE_TEXT, "description": "position to go on from; null when these were the last"},
+    },
+}
+
+#: The shapes of the answers, for the OpenAPI components.
+EVENT_SCHEMAS: dict[str, Any] = {
+    "Envelope": _ENVELOPE_SCHEMA,
+    "Page": _PAGE_SCHEMA,
+    **msgspec.json.schema_components(
+        (Receipt, Receipts, StreamReceipt), ref_template="#/components/schemas/{name}"
+    )[1],
 }

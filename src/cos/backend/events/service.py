@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cos.backend.events.schemas import EventIn
+from cos.backend.events.schemas import EventIn, Receipt, Receipts, StreamReceipt
 from cos.errors import BadInput, CosError, TooLarge
 
 if TYPE_CHECKING:
@@ -25,39 +26,11 @@ MAX_ARRAY = 10_000
 #: What a line may hold beside its data: names, ids, a prompt and its answer.
 _LINE_OVERHEAD_BYTES = 12 * 1024 * 1024
 
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
 _one = msgspec.json.Decoder(EventIn)
 _many = msgspec.json.Decoder(list[EventIn])
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What became of one event."""
-
-    id: str
-    position: str
-    duplicate: bool
-
-
-class Receipts(msgspec.Struct, frozen=True):
-    """What became of several events."""
-
-    recorded: int
-    duplicates: int
-    events: list[Receipt]
-
-
-class StreamReceipt(msgspec.Struct):
-    """What became of a stream of lines."""
-
-    recorded: int = 0
-    duplicates: int = 0
-    last_position: str | None = None
-
-    def add(self, done: list[Recorded]) -> None:
-        """Count a batch that became durable."""
-        repeated = sum(one.duplicate for one in done)
-        self.recorded += len(done) - repeated
-        self.duplicates += repeated
-        self.last_position = str(done[-1].position)
 
 
 def receipt(recorded: Recorded) -> Receipt:
@@ -104,7 +77,7 @@ async def record_stream(services: Services, chunks: AsyncIterable[bytes]) -> Str
     result = StreamReceipt()
     writing: asyncio.Task[list[Recorded]] | None = None
     try:
-        async for batch in _batches(chunks, services.limits, result):
+        async for batch in _batches(chunks, services.limits):
             if writing is not None:
                 result.add(await writing)
             writing = asyncio.create_task(services.recorder.record_many(batch), name="events:stream")
@@ -138,29 +111,33 @@ class _BadLine(Exception):  # noqa: N818  (carries an error, is none itself)
 
 
 async def _batches(
-    chunks: AsyncIterable[bytes], limits: Limits, result: StreamReceipt
+    chunks: AsyncIterable[bytes], limits: Limits
 ) -> AsyncIterator[list[NewEvent]]:
     """Check the lines; what stands before a bad line is given as a batch before the bad line is raised."""
-    del result
     batch: list[NewEvent] = []
     size = number = 0
-    async for line in _lines(chunks, limits.data_bytes + _LINE_OVERHEAD_BYTES):
-        number += 1
-        if not line.strip():
-            continue
-        try:
-            event = _decode(_one, line, "It").checked(limits)
-        except CosError as error:
-            if batch:
+    bad: _BadLine | None = None
+    try:
+        async for line in _lines(chunks, limits.data_bytes + _LINE_OVERHEAD_BYTES):
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                event = _decode(_one, line, "It").checked(limits)
+            except CosError as error:
+                bad = _BadLine(number, error)
+                break
+            batch.append(event)
+            size += event.size
+            if len(batch) >= STREAM_BATCH or size >= STREAM_BATCH_BYTES:
                 yield batch
-            raise _BadLine(number, error) from None
-        batch.append(event)
-        size += event.size
-        if len(batch) >= STREAM_BATCH or size >= STREAM_BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
+                batch, size = [], 0
+    except _BadLine as too_long:
+        bad = too_long
     if batch:
         yield batch
+    if bad is not None:
+        raise bad
 
 
 async def _lines(chunks: AsyncIterable[bytes], most: int) -> AsyncIterator[bytes]:
@@ -188,4 +165,7 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes, what: str) -> Any:
     except RecursionError:
         raise BadInput(f"{what} is nested too deep.") from None
     except msgspec.DecodeError as error:
+        # The decoder takes the end of the text for its end when the other half of a pair is missing.
+        if _ESCAPED_SURROGATE.search(_SURROGATE_PAIR.sub(b"", body)) is not None:
+            raise BadInput(f"{what} holds half of a surrogate pair, which is no valid text.") from None
         raise BadInput(f"{what} is not JSON: {error}.") from None
