@@ -140,6 +140,8 @@ def prompt_trace(given: dict[str, Any] | PromptTrace | None) -> PromptTrace | No
     members = {_PROMPT_ALIASES.get(name, name): value for name, value in given.items()}
     try:
         return msgspec.convert(members, PromptTrace)
+    except UnicodeEncodeError:
+        raise BadInput("The prompt data holds half of a surrogate pair, which is no valid text.") from None
     except msgspec.ValidationError as error:
         raise BadInput(
             f"The prompt data cannot be used: {error}. It may hold {', '.join(PromptTrace.__struct_fields__)}."

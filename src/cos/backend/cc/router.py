@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
 import cos
 from cos.backend.cc import service
@@ -18,6 +18,7 @@ from cos.backend.cc.schemas import (
     ModuleIn,
     ModulePatch,
     Status,
+    Text,
 )
 from cos.backend.deps import ServicesDep
 from cos.backend.problems import problems
@@ -25,6 +26,8 @@ from cos.backend.problems import problems
 router = APIRouter(prefix="/cc", tags=["control centre"])
 
 MAX_SKIP = 2**63 - 1
+
+ModuleId = Annotated[Text, Path(max_length=200)]
 
 
 @router.get("/status")
@@ -45,19 +48,19 @@ async def enhanced_health(services: ServicesDep) -> EnhancedHealth:
     return await service.enhanced_health(services)
 
 
-@router.post("/debug/log", status_code=201, responses=problems(422, 503))
+@router.post("/debug/log", status_code=201, responses=problems(400, 413, 422, 503))
 async def debug_log(given: DebugLogIn, services: ServicesDep) -> DebugLogOut:
     """Record an event and read it back from its stream."""
     return await service.debug_log(services, given)
 
 
-@router.post("/modules", status_code=201, responses=problems(409, 422))
+@router.post("/modules", status_code=201, responses=problems(400, 409, 413, 422, 503))
 async def create_module(given: ModuleIn, db: CcDb) -> Module:
     """Register a module; the change is itself an event."""
     return await service.create_module(db, given)
 
 
-@router.get("/modules", responses=problems(422))
+@router.get("/modules", responses=problems(422, 503))
 async def list_modules(
     db: CcDb,
     skip: Annotated[int, Query(ge=0, le=MAX_SKIP)] = 0,
@@ -67,19 +70,19 @@ async def list_modules(
     return await service.list_modules(db, skip=skip, limit=limit)
 
 
-@router.get("/modules/{module_id}", responses=problems(404))
-async def get_module(module_id: str, db: CcDb) -> Module:
+@router.get("/modules/{module_id}", responses=problems(404, 422, 503))
+async def get_module(module_id: ModuleId, db: CcDb) -> Module:
     """Give one module."""
     return await service.get_module(db, module_id)
 
 
-@router.patch("/modules/{module_id}", responses=problems(404, 409, 422))
-async def change_module(module_id: str, patch: ModulePatch, db: CcDb) -> Module:
+@router.patch("/modules/{module_id}", responses=problems(400, 404, 409, 413, 422, 503))
+async def change_module(module_id: ModuleId, patch: ModulePatch, db: CcDb) -> Module:
     """Change a module; the change is itself an event."""
     return await service.change_module(db, module_id, patch)
 
 
-@router.delete("/modules/{module_id}", responses=problems(404))
-async def delete_module(module_id: str, db: CcDb) -> Module:
+@router.delete("/modules/{module_id}", responses=problems(404, 422, 503))
+async def delete_module(module_id: ModuleId, db: CcDb) -> Module:
     """Remove a module; gives it as it was."""
     return await service.delete_module(db, module_id)
