@@ -14,6 +14,7 @@ from cos.backend.cc.router import router as cc
 from cos.backend.deps import Services, ServicesDep
 from cos.backend.edge import Edge
 from cos.backend.events.router import router as events
+from cos.backend.events.schemas import EVENT_SCHEMAS
 
 #: Every feature that is served, by the name that `/cc/config` shows.
 FEATURES = {"cc": cc, "events": events}
@@ -44,7 +45,8 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.features = tuple(FEATURES)
     for router in FEATURES.values():
-        app.include_router(router)
+        # The events' routes take streams without an end, and bound what they keep of them in memory themselves.
+        app.include_router(router, max_body_size=None if router is events else services.settings.max_body_bytes)
 
     @app.get("/health", tags=["health"])
     async def health() -> Liveness:
@@ -70,13 +72,19 @@ def with_edge(app: FastAPI) -> ASGIApp:
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Add the problem document to the OpenAPI components, where the routes' answers refer to it."""
+    """Complete the OpenAPI document: the shapes that pydantic does not know, and a problem for every failure."""
 
     def openapi() -> dict[str, object]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
             components = schema.setdefault("components", {}).setdefault("schemas", {})
             components["Problem"] = problems.Problem.model_json_schema()
+            components |= EVENT_SCHEMAS
+            for name in ("HTTPValidationError", "ValidationError"):
+                components.pop(name, None)  # FastAPI's own shape of an error, which no route answers with
+            for operations in schema["paths"].values():
+                for operation in operations.values():
+                    operation["responses"].setdefault("default", problems.described())
             app.openapi_schema = schema
         return app.openapi_schema
 

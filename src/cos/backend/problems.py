@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from cos.common import context, db
-from cos.errors import CosError
+from cos.errors import CosError, TooLarge
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("cos.http")
 
 MEDIA_TYPE = "application/problem+json"
+_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 class Problem(BaseModel):
@@ -45,10 +47,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": _CONTENT,
         }
         for status in statuses
     }
+
+
+def described() -> dict[str, Any]:
+    """Describe the answer to whatever goes wrong that a route does not name itself."""
+    return {"description": "What went wrong", "content": _CONTENT}
 
 
 def problem(
@@ -98,6 +105,8 @@ async def _on_cos_error(request: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return await _on_anything(request, error)
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return cos_problem(request, TooLarge("The body is larger than this route takes."))
     phrase = HTTPStatus(error.status_code).phrase
     return problem(
         request,
@@ -152,6 +161,15 @@ async def _on_database(request: Request, error: Exception) -> Response:
     return await _on_anything(request, error)
 
 
+async def _on_client_gone(request: Request, error: Exception) -> Response:
+    # Nobody reads this answer: the client went away in the middle of its own request, which is no fault of ours.
+    del error
+    _log.info("client_gone", path=request.url.path)
+    return problem(
+        request, status=400, slug="client-gone", title="The client went away", detail="The request has no end."
+    )
+
+
 async def _on_anything(request: Request, error: Exception) -> Response:
     _log.error("request_failed", path=request.url.path, exc_info=error)
     return problem(
@@ -172,4 +190,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PoolTimeout, _on_database)
     app.add_exception_handler(asyncpg.PostgresError, _on_database)
     app.add_exception_handler(OSError, _on_database)
+    app.add_exception_handler(ClientDisconnect, _on_client_gone)
     app.add_exception_handler(Exception, _on_anything)
