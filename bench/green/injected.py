@@ -61,6 +61,7 @@ class Change(ast.NodeTransformer):
         self.done = False
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """Swap an operator."""
         self.generic_visit(node)
         swap = {
             ast.Add: ast.Sub,
@@ -75,6 +76,7 @@ class Change(ast.NodeTransformer):
         return node
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        """Turn a comparison round."""
         swap = {
             ast.Lt: ast.GtE,
             ast.LtE: ast.Gt,
@@ -89,6 +91,7 @@ class Change(ast.NodeTransformer):
         return node
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        """Change a value."""
         if not self.done and isinstance(node.value, (int, str)) and not isinstance(node.value, bool):
             self.done = True
             return ast.Constant(node.value + (1 if isinstance(node.value, int) else "x"))
@@ -116,11 +119,7 @@ def possible(name: str, files: dict[str, str]) -> list[Fault]:
         for function in functions(tree):
             kinds = ("rename", "raise", "none", "value", "parameter") if product else ("rename", "raise")
             faults += [Fault(name, path, function.name, kind) for kind in kinds]
-    return [
-        fault
-        for fault in faults
-        if fault.function not in {"__init__"} or fault.kind in {"raise", "parameter"}
-    ]
+    return [fault for fault in faults if fault.function != "__init__" or fault.kind in {"raise", "parameter"}]
 
 
 def inject(files: dict[str, str], fault: Fault) -> dict[str, str] | None:
@@ -286,7 +285,8 @@ def main() -> None:
     asked = parser.parse_args()
     for way, (right, index) in measure(asked.cases, asked.seed, show=asked.show).items():
         print(
-            f"{way:16} causes = faults in {right} of {asked.cases} ({right / asked.cases:.0%}), mean Rand index {index:.3f}"
+            f"{way:16} causes = faults in {right} of {asked.cases} ({right / asked.cases:.0%}), "
+            f"mean Rand index {index:.3f}"
         )
 
 

@@ -31,8 +31,14 @@ def environment() -> dict[str, str]:
 
 def git(root: Path, *arguments: str) -> str:
     name = ["-c", "user.name=a", "-c", "user.email=a@example.invalid"]
-    fixed = {**environment(), "GIT_AUTHOR_DATE": "2024-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2024-01-01T00:00:00Z"}
-    done = subprocess.run(["git", *name, *arguments], cwd=root, env=fixed, capture_output=True, text=True, check=True)
+    fixed = {
+        **environment(),
+        "GIT_AUTHOR_DATE": "2024-01-01T00:00:00Z",
+        "GIT_COMMITTER_DATE": "2024-01-01T00:00:00Z",
+    }
+    done = subprocess.run(
+        ["git", *name, *arguments], cwd=root, env=fixed, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -80,9 +86,13 @@ def run(root: Path, *arguments: str, seconds: float | None = None) -> bool:
 
 def outcome(root: Path) -> dict[str, object] | None:
     done = subprocess.run(
-        [sys.executable, "-m", "cos.green", "status", "--json"], cwd=root, env=environment(), capture_output=True, text=True,
+        [sys.executable, "-m", "cos.green", "status", "--json"],
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     if done.returncode == NO_RUN:
         return None
     status = json.loads(done.stdout)
@@ -108,7 +118,9 @@ def left_behind(root: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()

@@ -1,1 +1,1 @@
-"""From any failing test suite to all green: causes, missions in waves, proof; it imports nothing of COS but its errors."""
+"""From any failing test suite to all green: causes, missions, proof; of COS it imports its errors alone."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SCRIPTED = Path(__file__).parent / "probe" / "scripted.py"
 
-# each runs without asking a person; `{brief}` is the brief's path, `{text}` its text; without either it is standard input
+# each runs without asking a person; `{brief}` is the brief's path, `{text}` its text, else it is standard input
 PRESETS: dict[str, str] = {
     "claude": "claude -p --permission-mode acceptEdits --output-format json",
     "codex": "codex exec --full-auto -",

@@ -69,8 +69,8 @@ def brief(mission: Mission) -> str:
         "",
         f"    {verify_line(mission)}",
         "",
-        "Three times in random order, then in a fresh checkout, then with the tests of all that you touched. Leave your",
-        "changes in the working tree or commit them; do not push. The exit code of your program is not believed.",
+        "Three times in random order, then in a fresh checkout, then with the tests of all that you touched. Leave",
+        "your changes in the working tree or commit them; do not push. The exit code of your program is not believed.",
         f"Limits: {mission.budget.wall_s:g} s in all, {mission.budget.idle_s:g} s without progress, "
         f"{mission.budget.output_bytes} bytes of output"
         + (f", ${mission.budget.cost_usd:g}." if mission.budget.cost_usd is not None else "."),

@@ -1,4 +1,4 @@
-"""Sorts failures into causes: equal fingerprints first, then blame by execution, then likeness of what they are about."""
+"""Sorts failures into causes: by equal fingerprints, then by what was executed, then by what they are about."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _name(kind: str, pattern: str) -> str:
         if ": " in pattern and pattern.partition(": ")[0].isidentifier()
         else pattern
     )
-    return f"{kind.replace('-', ' ')}: {text}"[:100] if text and kind not in ("raised",) else pattern[:100]
+    return f"{kind.replace('-', ' ')}: {text}"[:100] if text and kind != "raised" else pattern[:100]
 
 
 __all__ = ["GENERIC", "find_causes"]

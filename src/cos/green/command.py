@@ -287,14 +287,26 @@ def _status(state: RunState) -> dict[str, Any]:
         "verdict": state.verdict,
         "branch": f"cos-green/{state.run}/integration",
         "missions": [
-            {"id": one.mission.id, "state": one.state, "cause": one.mission.name, "wave": one.mission.wave,
-             "attempt": one.mission.attempt, "branch": one.branch, "commit": one.commit, "reasons": one.reasons, "write": list(one.mission.write),
-             "seconds": one.seconds, "cost_usd": one.cost_usd, "tries": one.tries}
+            {
+                "id": one.mission.id,
+                "state": one.state,
+                "cause": one.mission.name,
+                "wave": one.mission.wave,
+                "attempt": one.mission.attempt,
+                "branch": one.branch,
+                "commit": one.commit,
+                "reasons": one.reasons,
+                "write": list(one.mission.write),
+                "targets": list(one.mission.targets),
+                "seconds": one.seconds,
+                "cost_usd": one.cost_usd,
+                "tries": one.tries,
+            }
             for one in state.missions.values()
         ],
         "suites": [{"wave": suite.wave, "commit": suite.commit, **suite.counts} for suite in state.suites],
         "left": state.left,
-    }  # fmt: skip
+    }
 
 
 def _conclude(state: RunState) -> None:

@@ -1,4 +1,4 @@
-"""Says of one failure what makes it the same as another: the root of its exceptions, what it names, and where it rose."""
+"""Says of a failure what makes it the same as another: its root error, what that names, and where it rose."""
 
 from __future__ import annotations
 
@@ -7,31 +7,77 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cos.green import introspect, node_id
-from cos.green.introspect import enclosing
 from cos.green.failure import Failure, Frame, Raised
+from cos.green.introspect import enclosing
 from cos.green.kinds import Kind, recognise, undefined_name
 from cos.green.layout import Layout, side_of
 from cos.green.normal import embedded_root, identifiers, template, words
 
 # raised and handled in the ordinary course of things: what is raised meanwhile is a fault of its own
 _EVERYDAY = frozenset(
-    "KeyError IndexError AttributeError StopIteration StopAsyncIteration LookupError ImportError ModuleNotFoundError "
-    "Empty Full CancelledError FileNotFoundError NoResultFound DoesNotExist ValueError TypeError".split()
+    [
+        "KeyError",
+        "IndexError",
+        "AttributeError",
+        "StopIteration",
+        "StopAsyncIteration",
+        "LookupError",
+        "ImportError",
+        "ModuleNotFoundError",
+        "Empty",
+        "Full",
+        "CancelledError",
+        "FileNotFoundError",
+        "NoResultFound",
+        "DoesNotExist",
+        "ValueError",
+        "TypeError",
+    ]
 )
 # Python's own errors say nothing of the project: their place must tell
 _PYTHONS = frozenset(
-    "TypeError ValueError IndexError KeyError AttributeError ZeroDivisionError OverflowError ArithmeticError LookupError "
-    "RuntimeError StopIteration StopAsyncIteration UnicodeDecodeError UnicodeEncodeError UnboundLocalError NameError "
-    "JSONDecodeError RecursionError NotImplementedError AssertionError Exception OSError Failed DecimalException "
-    "InvalidOperation TimeoutError UnsupportedOperation FrozenInstanceError BufferError EOFError MemoryError".split()
+    [
+        "TypeError",
+        "ValueError",
+        "IndexError",
+        "KeyError",
+        "AttributeError",
+        "ZeroDivisionError",
+        "OverflowError",
+        "ArithmeticError",
+        "LookupError",
+        "RuntimeError",
+        "StopIteration",
+        "StopAsyncIteration",
+        "UnicodeDecodeError",
+        "UnicodeEncodeError",
+        "UnboundLocalError",
+        "NameError",
+        "JSONDecodeError",
+        "RecursionError",
+        "NotImplementedError",
+        "AssertionError",
+        "Exception",
+        "OSError",
+        "Failed",
+        "DecimalException",
+        "InvalidOperation",
+        "TimeoutError",
+        "UnsupportedOperation",
+        "FrozenInstanceError",
+        "BufferError",
+        "EOFError",
+        "MemoryError",
+    ]
 )
 # of these, the message is the project's or a library's own sentence: without a place it can stand for itself
 _TERSE = frozenset(
-    "TypeError IndexError KeyError AttributeError ZeroDivisionError StopIteration ValueError".split()
+    "TypeError IndexError KeyError AttributeError ZeroDivisionError StopIteration ValueError".split()  # noqa: SIM905 - a list of words reads best as words
 )
 _PYTHON_SAYS = re.compile(
     r"NoneType|unsupported operand|not (?:iterable|subscriptable|callable|supported between)|object is not|out of range"
-    r"|division by zero|division or modulo|has no len|can only concatenate|must be (?:str|int|real)|invalid literal|not enough values"
+    r"|division by zero|division or modulo|has no len|can only concatenate|must be (?:str|int|real)|invalid literal"
+    r"|not enough values"
     r"|too many values|could not convert|indices must be|unhashable|argument of type|bad operand|arg is an empty"
     r"|iterable argument is empty|expected str, bytes|unpack|slice indices|string argument"
 )
@@ -41,7 +87,7 @@ _WORDED = frozenset(
 _SYNTAX = frozenset({"SyntaxError", "IndentationError", "TabError"})
 # calls that every test of a service makes
 _VERBS = frozenset(
-    "get post put patch delete request json execute fetch send run call invoke main create save close".split()
+    "get post put patch delete request json execute fetch send run call invoke main create save close".split()  # noqa: SIM905 - a list of words reads best as words
 )
 _MEASURED = re.compile(
     r"\b\d+\.\d{2,}\d*\s*(?:<=?|>=?)|\b\d+(?:\.\d+)?\s?(?:ms|µs|us|ops/s|ops/sec|req/s|/sec)\b"
@@ -167,7 +213,7 @@ class _Reading:
     place: _Place | None
     layout: Layout
 
-    def read(self) -> Fingerprint:
+    def read(self) -> Fingerprint:  # noqa: PLR0911 - one return a kind of error
         name = self.raised.name
         if not name and not self.message:
             phase = self.failure.phase or self.failure.outcome
@@ -195,9 +241,7 @@ class _Reading:
             and (found := identifiers(self.message))
             and self.message.strip("'\"") == found[0]
         ):
-            return self._make(
-                "missing-key", ("key", found[0]), f"KeyError: '{found[0]}'", firm=bool(self.place)
-            )
+            return self._make("missing-key", ("key", found[0]), f"KeyError: '{found[0]}'", firm=False)
         return self._error()
 
     def _full(self) -> str:
@@ -228,7 +272,7 @@ class _Reading:
             )
         if self.place and kind.name == "missing-name":
             return self._make(
-                kind.name, (*kind.key, self._at()), f"{kind.pattern} in {self._at()}", firm=True
+                kind.name, (*kind.key, self._at()), f"{kind.pattern} in {self._at()}", firm=False
             )
         key = (*kind.key, *(self._subjects()[:1] if kind.name == "missing-name" else ()))
         return self._make(kind.name, key, kind.pattern, firm=False)
@@ -291,7 +335,7 @@ class _Reading:
         return tuple(dict.fromkeys([*calls, *self._sources(), *types]))[:12]
 
     def _sources(self) -> tuple[str, ...]:
-        """Give the calls on which the failing statement depends: of the product's code that raised, else of the test."""
+        """Give the calls on which the failing statement depends, in the code that raised or else in the test."""
         for frame in reversed(self.frames):
             local = self.layout.local(frame.file)
             if local != self.failure.file and not (self.place and local == self.place.local):
@@ -365,6 +409,12 @@ class _Reading:
                 add(f"pair:{'_'.join(pair)}", 2.0 * weight)
         add(f"file:{file}", 1.0)
         add(f"error:{self.raised.name}", 1.0)
+        if (
+            self.message.startswith(("Expected", "expected"))
+            and (kind := recognise(self.message))
+            and kind.owner
+        ):
+            add(f"call:{kind.owner.rpartition('.')[2]}", 2.5)
         if self.place:
             add(f"place:{self._at()}", 2.5)
             add(f"call:{self.place.frame.function}", 2.0)

@@ -73,7 +73,7 @@ def read_history(events: Iterable[Event]) -> History:
         if not event.body.get("dirty"):  # with changes that were not committed, two runs are not of one state
             runs[commit] += 1
             failed[commit].update(counts.get("failing_tests", []))
-        slow.update({test: seconds for test, seconds in counts.get("slowest", [])})
+        slow.update(dict(counts.get("slowest", [])))
         known.update(event.body.get("flaky", []))
     history.slowest = sorted(slow.items(), key=lambda item: -item[1])[:_SLOWEST]
     flaky: dict[str, tuple[int, int]] = {test: (count, count) for test, count in known.items()}

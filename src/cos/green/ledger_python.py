@@ -16,11 +16,13 @@ _CHECKS = re.compile(
     r"(?:^|\.)(?:assert\w*|raises|warns|fail|deprecated_call|check\w*|expect\w*|verify\w*)$", re.IGNORECASE
 )
 _MOCKS = re.compile(r"(?:^|\.)(?:patch|patch\.object|patch\.dict|patch\.multiple|setattr|setitem|delattr)$")
+_DOCSTRING_AND_RETURN = 2
 _BROAD = frozenset({"Exception", "BaseException", "AssertionError"})
 _HOOKS = frozenset(
     {
         "pytest_collection_modifyitems", "pytest_ignore_collect", "pytest_runtest_makereport", "pytest_runtest_call",
-        "pytest_runtest_protocol", "pytest_pyfunc_call", "pytest_sessionfinish", "pytest_deselected", "pytest_itemcollected",
+        "pytest_runtest_protocol", "pytest_pyfunc_call", "pytest_sessionfinish",
+        "pytest_deselected", "pytest_itemcollected",
         "pytest_report_teststatus", "pytest_collect_file", "pytest_exception_interact", "pytest_runtest_setup",
     }
 )  # fmt: skip
@@ -158,11 +160,11 @@ def _marks_of(
 def _constant_body(node: ast.FunctionDef) -> bool:
     last = node.body[-1]
     return (
-        len(node.body) <= 2
+        len(node.body) <= _DOCSTRING_AND_RETURN
         and isinstance(last, ast.Return)
         and isinstance(last.value, ast.Constant)
         and isinstance(last.value.value, bool)
-    )  # noqa: PLR2004 - a docstring and a return
+    )
 
 
 def _marks_of_call(

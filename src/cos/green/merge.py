@@ -1,4 +1,4 @@
-"""The merge queue: each mission rebased as one commit, its neighbours' tests run, the branch moved; and taken out again."""
+"""The merge queue: each mission rebased as one commit, tried, merged, and taken out again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from cos.green.failure import Run
     from cos.green.imports import Imports
     from cos.green.mission import Mission
     from cos.green.repo import Repo

@@ -1,4 +1,4 @@
-"""Node ids of pytest: where one ends in a summary line, and its parts; parameters may hold blanks, brackets and `::`."""
+"""Node ids of pytest: where one ends in a summary line, and its parts; parameters may hold anything."""
 
 from __future__ import annotations
 

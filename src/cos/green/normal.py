@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _EMBEDDED = re.compile(
-    r"(?:[Oo]riginal (?:exception|error)(?: was)?|[Cc]aused by|[Rr]oot cause|[Nn]ested exception is|[Uu]nderlying (?:exception|error))"
+    r"(?:[Oo]riginal (?:exception|error)(?: was)?|[Cc]aused by|[Rr]oot cause|[Nn]ested exception is"
+    r"|[Uu]nderlying (?:exception|error))"
     r"\s*:\s*(?P<root>\S.*)",
     re.DOTALL,
 )

@@ -71,7 +71,7 @@ def options_from(data: dict[str, Any]) -> Options:
     return Options(**values)
 
 
-class Stopped(Exception):  # noqa: N818 - a course of events, not an error
+class Stopped(Exception):
     """Somebody asked the run to stop."""
 
 
@@ -300,7 +300,7 @@ class Orchestrator:
                 self._say("run_stopped")
                 raise Stopped
 
-    def _move(self, one: MissionState) -> bool:
+    def _move(self, one: MissionState) -> bool:  # noqa: PLR0911 - one return a state
         """Move one mission on by one step, if it can."""
         name = one.mission.id
         if one.state == states.PLANNED:

@@ -1,4 +1,4 @@
-"""Reads the stack traces of other languages' test runners (Java, JavaScript, Go and alike) as JUnit XML carries them."""
+"""Reads the stack traces of other languages' test runners (Java, JavaScript, Go) as JUnit XML has them."""
 
 from __future__ import annotations
 

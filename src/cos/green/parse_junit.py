@@ -105,7 +105,8 @@ def parse_junit(data: bytes) -> Run:
         parser.Parse(data, True)  # noqa: FBT003 - expat takes it by position only
     except expat.ExpatError as error:
         raise UnreadableReport(
-            f"The XML is not well-formed ({expat.ErrorString(error.code)}, line {error.lineno}): write the report again."
+            f"The XML is not well-formed ({expat.ErrorString(error.code)}, line {error.lineno}): "
+            "write the report again."
         ) from None
     return _run(reader.cases)
 

@@ -1,4 +1,4 @@
-"""Reads a text log of pytest: its summary lines, its tracebacks in every style, xdist's output, colours and cut messages."""
+"""Reads a text log of pytest: summary lines, tracebacks in every style, xdist's output, cut messages."""
 
 from __future__ import annotations
 

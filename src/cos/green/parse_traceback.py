@@ -115,8 +115,7 @@ class _Reader:
         if _MEMBERS_END.match(line):
             return
         if _GROUP_RAIL.match(line):
-            line = line.lstrip(" ").removeprefix("|").removeprefix("+")
-            line = line[1:] if line.startswith(" ") else line
+            line = line.lstrip(" ").removeprefix("|").removeprefix("+").removeprefix(" ")
             while _GROUP_RAIL.match(line):
                 line = line.lstrip(" ").removeprefix("|").removeprefix("+")[1:]
         bare = line.strip()
@@ -168,10 +167,13 @@ class _Reader:
         kind, message = split_message(rest)
         if rest and not self.open.said and (message or not kind):
             self.open.said.append(rest)
-        elif kind and not message:
-            if not self.open.said or split_message("\n".join(self.open.said))[0].rpartition(".")[2] != kind:
-                self.open.type = self.open.type or self._type_by_end(kind)
+        elif kind and not message and not self._says(kind):
+            self.open.type = self.open.type or self._type_by_end(kind)
         self.function = self.source = ""
+
+    def _says(self, kind: str) -> bool:
+        said = self.open.said
+        return bool(said) and split_message("\n".join(said))[0].rpartition(".")[2] == kind
 
     def _type_by_end(self, kind: str) -> str:
         """Keep the longer name where the E lines begin with it, since an entry ends with the short one."""

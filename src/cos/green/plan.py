@@ -87,7 +87,7 @@ class Planner:
             targets=tuple(targets), write=tuple(write), read=tuple(read),
             granted=tuple(dict.fromkeys((*granted, *self.rules.grant))), grant_reasons=tuple(reasons),
             granted_weakening=self.rules.grant_weakening, priority=cause.priority or 5, category=cause.category,
-            shared=self._shared(cause, write, granted), expected=len(cause.tests), attempt=tried + 1,
+            shared=self._shared(write, granted), expected=len(cause.tests), attempt=tried + 1,
             example=cause.example[:4000], hints=tuple(self._hints(cause)),
             verify=(self.python, "-m", "pytest", *targets), budget=self.budget,
         )  # fmt: skip
@@ -197,7 +197,7 @@ class Planner:
                 return path
         return str(PurePosixPath(test_file).parent / "conftest.py")
 
-    def _shared(self, cause: Cause, write: list[str], granted: list[str]) -> bool:
+    def _shared(self, write: list[str], granted: list[str]) -> bool:
         """Say whether the cause lies in ground that many stand on."""
         if any(PurePosixPath(file).name == "conftest.py" or side_of(file) == "shared" for file in granted):
             return True

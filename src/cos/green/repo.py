@@ -189,7 +189,7 @@ class Repo:
         self._forget(path)
 
     def _forget(self, path: Path) -> None:
-        """Remove git's own note of a worktree that is gone, and of no other (`worktree prune` would take the user's)."""
+        """Remove git's own note of a worktree that is gone; `worktree prune` would take the user's too."""
         notes = (
             Path(self.git("rev-parse", "--path-format=absolute", "--git-common-dir").strip()) / "worktrees"
         )
@@ -227,7 +227,7 @@ class Repo:
     def texts(self, commit: str, paths: list[str], suffix: str = ".py") -> dict[str, str]:
         """Give the texts of a commit's files of one kind, read in one go."""
         wanted = [path for path in paths if path.endswith(suffix) and "\n" not in path]
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - an argument list of our own
             ["git", *_SAFE, "cat-file", "--batch"],  # noqa: S607 - git is found on the path, as everywhere
             cwd=self.root, input="".join(f"{commit}:{path}\n" for path in wanted).encode(), capture_output=True,
             env=environment({MARKER: str(self.root)}), timeout=_LIMIT_S, check=False,

@@ -82,7 +82,10 @@ def _fixed(one: MissionState, state: RunState) -> list[str]:
         f"### {mission.id}: {mission.name}",
         "",
         f"- red: {mission.expected} tests failed at `{one.base[:10]}` with {mission.pattern}",
-        f"- green: {len(mission.targets)} tests passed in {max(0, len(proof) - 1)} runs in random order and in a fresh checkout",
+        (
+            f"- green: {len(mission.targets)} tests passed in {max(0, len(proof) - 1)} runs in random order "
+            "and in a fresh checkout"
+        ),
         f"- still green: {'yes' if still else 'no'}, in {len(later)} runs of the whole suite since",
         f"- changed: {', '.join(one.evidence.get('changed', []))}",
         f"- commit `{one.commit[:10]}`, {duration(one.seconds) or '0 s'} {money(one.cost_usd)}".rstrip(),

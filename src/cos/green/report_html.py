@@ -70,12 +70,17 @@ def _mission(one: MissionState) -> str:
     proof = ""
     if one.state == states.MERGED:
         runs = len(one.evidence.get("runs", []))
-        proof = f"<p>red at <code>{one.base[:10]}</code> → green in {runs} runs → merged as <code>{one.commit[:10]}</code></p>"
+        proof = (
+            f"<p>red at <code>{one.base[:10]}</code> → green in {runs} runs → merged as "
+            f"<code>{one.commit[:10]}</code></p>"
+        )
     kept = f"<p class=dim>branch <code>{_t(one.branch)}</code></p>" if one.branch else ""
     return (
         f"<details><summary><b>{_t(mission.id)}</b> <span class={one.state.split()[0]}>{_t(one.state)}</span> "
-        f"{_t(mission.name)} <span class=dim>{mission.expected} tests {duration(one.seconds)} {money(one.cost_usd)}</span>"
-        f"</summary>{proof}<p>{_t(mission.pattern)}</p><ul>{said}</ul><p class=dim>changed: {_t(changed) or 'nothing'}</p>"
+        f"{_t(mission.name)} <span class=dim>{mission.expected} tests {duration(one.seconds)} "
+        f"{money(one.cost_usd)}</span>"
+        f"</summary>{proof}<p>{_t(mission.pattern)}</p><ul>{said}</ul>"
+        f"<p class=dim>changed: {_t(changed) or 'nothing'}</p>"
         f"{kept}<ul>{tests}</ul></details>"
     )
 
@@ -89,6 +94,7 @@ def _curve(state: RunState) -> str:
     points = " ".join(f"{at * step:.2f},{38 - value * 36:.2f}" for at, value in enumerate(rates))
     return (
         "<svg viewBox='0 0 100 40' preserveAspectRatio=none role=img aria-label='pass rate over the waves'>"
-        "<line x1=0 y1=2 x2=100 y2=2 stroke=#8886 stroke-width=.3 /><line x1=0 y1=38 x2=100 y2=38 stroke=#8886 stroke-width=.3 />"
+        "<line x1=0 y1=2 x2=100 y2=2 stroke=#8886 stroke-width=.3 />"
+        "<line x1=0 y1=38 x2=100 y2=38 stroke=#8886 stroke-width=.3 />"
         f"<polyline points='{points}' fill=none stroke=#16803c stroke-width=.8 /></svg>"
     )

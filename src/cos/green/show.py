@@ -41,7 +41,8 @@ def show_scan(scan: Scan, console: Console, *, tests: int = _TESTS) -> None:
     )
     if scan.broken:
         console.print(
-            f"[red bold]Broken infrastructure:[/red bold] {count(len(scan.broken.tests), 'test')} with one early error; mend it "
+            f"[red bold]Broken infrastructure:[/red bold] {count(len(scan.broken.tests), 'test')} "
+            "with one early error; mend it "
             f"before anything else: {escape(scan.broken.pattern)}",
             highlight=False,
         )

@@ -13,7 +13,9 @@ _LEAST = 0.25
 def blame(
     failing: Mapping[str, frozenset[str]], passing: Mapping[str, frozenset[str]], least: float = _LEAST
 ) -> dict[str, str]:
-    """Explain failing tests by as few functions as possible (the share of failing tests among those that execute it, greedily).
+    """Explain failing tests by as few functions as possible, the most suspicious first.
+
+    A function is as suspicious as the share of failing tests among those that execute it.
 
     Args:
         failing: for each failing test the functions that it executed, as `file::name`.

@@ -134,11 +134,11 @@ def _ended(state: RunState, body: dict[str, Any], time: str) -> None:
     state.status, state.verdict, state.left, state.ended_at = "ended", body["verdict"], body["left"], time
 
 
-def _stopped(state: RunState, body: dict[str, Any], time: str) -> None:
+def _stopped(state: RunState, _: dict[str, Any], time: str) -> None:
     state.status, state.ended_at = "stopped", time
 
 
-def _resumed(state: RunState, body: dict[str, Any], time: str) -> None:
+def _resumed(state: RunState, _body: dict[str, Any], _time: str) -> None:
     state.status, state.ended_at = "running", ""
 
 

@@ -1,4 +1,4 @@
-"""Runs a project's suite with the project's interpreter, its own options and plugins, and a probe that reports results."""
+"""Runs a project's suite with its own interpreter, options and plugins, and a probe that reports results."""
 
 from __future__ import annotations
 

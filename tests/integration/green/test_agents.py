@@ -137,7 +137,8 @@ class TestSharedGround:
         files = parts("one")
         files["tests/conftest.py"] = "import pytest\n"
         files["tests/test_fixture.py"] = (
-            "def test_it(number):\n    assert number == 3\n\n\ndef test_more(number):\n    assert number > 2\n\n\ndef test_last(number):\n    assert number\n"
+            "def test_it(number):\n    assert number == 3\n\n\ndef test_more(number):\n    assert number > 2\n"
+            "\n\ndef test_last(number):\n    assert number\n"
         )
         project = new_project(files)
         agent = project.script(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 MakeProject = Callable[[dict[str, str]], Any]
@@ -43,20 +45,17 @@ def left_behind(project: Any) -> list[str]:
     """Give processes of this project that outlive their orchestrator."""
     mark = f"COS_GREEN_HOME={project.root}".encode()
     found = []
-    for name in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{name}/environ", "rb") as file:
-                if mark in file.read().split(b"\0"):
-                    found.append(name)
-        except OSError:
-            continue
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(entry.name)
     return found
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
     new_project: MakeProject, parts: Parts, until: Until
 ) -> None:
-    dice = random.Random(1)
+    dice = random.Random(1)  # noqa: S311 - moments that can be had again
     project = new_project(parts("one", "two"))
     agent = ready(project, parts)
 

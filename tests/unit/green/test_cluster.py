@@ -42,18 +42,28 @@ class TestWhatBelongsTogether:
     def test_the_root_of_a_chain_counts_and_not_its_wrapper(self) -> None:
         def wrapped(test: str, service: str) -> Failure:
             return Failure(
-                test, "failed", "call",
-                (Raised("ConnectionRefusedError", "[Errno 111] Connection refused", link="cause"), Raised("app.ServiceError", f"{service} is down")),
-            )  # fmt: skip
+                test,
+                "failed",
+                "call",
+                (
+                    Raised("ConnectionRefusedError", "[Errno 111] Connection refused", link="cause"),
+                    Raised("app.ServiceError", f"{service} is down"),
+                ),
+            )
 
         assert len(causes_of(wrapped("t.py::a", "mail"), wrapped("t.py::b", "sms"))) == 1
 
     def test_an_everyday_error_that_was_being_handled_is_not_the_root(self) -> None:
         def missed(test: str, key: str) -> Failure:
             return Failure(
-                test, "failed", "call",
-                (Raised("KeyError", f"'{key}'", link="context"), Raised("OSError", "[Errno 28] No space left on device")),
-            )  # fmt: skip
+                test,
+                "failed",
+                "call",
+                (
+                    Raised("KeyError", f"'{key}'", link="context"),
+                    Raised("OSError", "[Errno 28] No space left on device"),
+                ),
+            )
 
         assert len(causes_of(missed("t.py::a", "one"), missed("t.py::b", "two"))) == 1
 
@@ -81,10 +91,16 @@ class TestWhatBelongsTogether:
     def test_assertions_are_told_apart_by_what_their_tests_execute(self) -> None:
         tests = {"t.py::a": "add", "t.py::b": "add", "t.py::c": "sub"}
         found = causes_of(
-            *(failed(test, "AssertionError", f"assert {number} == 2", ("t.py", "t")) for number, test in enumerate(tests)),
-            calls={**{test: frozenset({f"app/m.py::{name}", "app/m.py::start"}) for test, name in tests.items()},
-                   "t.py::ok": frozenset({"app/m.py::start"}), "t.py::ok2": frozenset({"app/m.py::start"})},
-        )  # fmt: skip
+            *(
+                failed(test, "AssertionError", f"assert {number} == 2", ("t.py", "t"))
+                for number, test in enumerate(tests)
+            ),
+            calls={
+                **{test: frozenset({f"app/m.py::{name}", "app/m.py::start"}) for test, name in tests.items()},
+                "t.py::ok": frozenset({"app/m.py::start"}),
+                "t.py::ok2": frozenset({"app/m.py::start"}),
+            },
+        )
 
         assert sorted(len(cause.tests) for cause in found) == [1, 2]
 
@@ -98,7 +114,7 @@ class TestWhatBelongsTogether:
 
 
 def test_two_thousand_failures_take_less_than_two_seconds() -> None:
-    """Half of them say the same, half are assertions that all differ; the bound holds on a machine four times as slow."""
+    """Half of them say the same, half are assertions that all differ; the bound leaves room for a slow machine."""
     failures = [
         failed(
             f"tests/test_{n % 40}.py::TestA::test_{n}",

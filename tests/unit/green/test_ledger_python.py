@@ -43,14 +43,24 @@ def kinds(after: str | None, before: str | None = BASE, *, test: bool = True) ->
         ("    value = app.get()", "    return\n    value = app.get()", "emptied-test", 5),
         ("    value = app.get()", "    with patch('app.get'):\n        value = app.get()", "mock", 5),
         ("    value = app.get()", "    monkeypatch.setattr(app, 'get', f)\n    value = app.get()", "mock", 5),
-        ("    value = app.get()", "    try:\n        value = app.get()\n    except Exception:\n        pass", "broad-except", 7),
-        ("    value = app.get()", "    with suppress(AssertionError):\n        value = app.get()", "broad-except", 5),
+        (
+            "    value = app.get()",
+            "    try:\n        value = app.get()\n    except Exception:\n        pass",
+            "broad-except",
+            7,
+        ),
+        (
+            "    value = app.get()",
+            "    with suppress(AssertionError):\n        value = app.get()",
+            "broad-except",
+            5,
+        ),
         ("import app", "import app\ncollect_ignore = ['x']", "deselected", 2),
         ("import app", "import app\ndef pytest_runtest_makereport(): pass", "hook", 2),
         ("import app", "import app\nimport os\nos._exit(0)", "ends-the-run", 3),
         ("    assert x\n", "    pass\n", "emptied-test", 10),
     ],
-)  # fmt: skip
+)
 def test_a_weakening_is_named_with_its_line(old: str, new: str, kind: str, line: int) -> None:
     assert (kind, line) in kinds(BASE.replace(old, new))
 
@@ -68,9 +78,13 @@ def test_cases_that_are_gone_are_named() -> None:
 
 @pytest.mark.parametrize(
     "after",
-    [BASE, BASE + "\n\ndef test_b():\n    assert 1\n", BASE.replace("    value =", "    # a comment\n    value ="),
-     BASE.replace("    assert value == 3", "    assert value == 3\n    assert value")],
-)  # fmt: skip
+    [
+        BASE,
+        BASE + "\n\ndef test_b():\n    assert 1\n",
+        BASE.replace("    value =", "    # a comment\n    value ="),
+        BASE.replace("    assert value == 3", "    assert value == 3\n    assert value"),
+    ],
+)
 def test_what_proves_as_much_or_more_is_left_alone(after: str) -> None:
     assert kinds(after) == []
 
@@ -91,15 +105,25 @@ def test_a_product_that_plays_to_its_tests_is_named(after: str, kind: str) -> No
 @pytest.mark.parametrize(
     ("path", "before", "after", "kind"),
     [
-        ("pyproject.toml", "[tool.pytest.ini_options]\naddopts = ''\n", "[tool.pytest.ini_options]\naddopts = '--ignore=a'\n", "deselected"),
+        (
+            "pyproject.toml",
+            "[tool.pytest.ini_options]\naddopts = ''\n",
+            "[tool.pytest.ini_options]\naddopts = '--ignore=a'\n",
+            "deselected",
+        ),
         ("pytest.ini", "[pytest]\n", "[pytest]\naddopts = --reruns 3\n", "rerun"),
         ("setup.cfg", "[tool:pytest]\nxfail_strict = true\n", "[tool:pytest]\n", "changed-options"),
         ("tox.ini", None, "[pytest]\ntestpaths = other\n", "deselected"),
-        ("pyproject.toml", "[tool.coverage.report]\nfail_under = 90\n", "[tool.coverage.report]\nfail_under = 10\n", "changed-options"),
+        (
+            "pyproject.toml",
+            "[tool.coverage.report]\nfail_under = 90\n",
+            "[tool.coverage.report]\nfail_under = 10\n",
+            "changed-options",
+        ),
         ("tests/expected.json", "{}", "{1}", "changed-data"),
         ("sitecustomize.py", None, "x", "hook"),
     ],
-)  # fmt: skip
+)
 def test_changed_options_are_named(path: str, before: str | None, after: str, kind: str) -> None:
     assert [one.kind for one in compare_options(path, before, after)] == [kind]
 

@@ -182,5 +182,5 @@ def test_groups_give_their_first_member_as_root(tmp_path: Path) -> None:
 
     run = parse_text(done.stdout)
 
-    assert [raised.type for raised in run.failures[0].chain][0] == "ValueError"
+    assert run.failures[0].chain[0].type == "ValueError"
     assert run.failures[0].chain[0].link == "member"

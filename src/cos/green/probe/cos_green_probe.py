@@ -103,11 +103,13 @@ class Tracer:
         self.seen: set[str] = set()
 
     def start(self) -> None:
+        """Begin to note calls."""
         self.seen = set()
         sys.setprofile(self._call)
         threading.setprofile(self._call)
 
     def stop(self) -> list[str]:
+        """End, and give what was called."""
         sys.setprofile(None)
         threading.setprofile(None)
         self.seen.discard("")
@@ -144,6 +146,7 @@ class Probe:
         self.pending: dict[str, dict[str, float]] = {}
 
     def write(self, item: dict[str, Any]) -> None:
+        """Write one line; workers of xdist leave that to their controller."""
         if self.worker:
             return
         if self.file is None:
@@ -153,14 +156,17 @@ class Probe:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Shuffle, where a seed is given."""
         if self.shuffle:
             random.Random(self.shuffle).shuffle(items)  # noqa: S311 - an order, not a secret
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Count what will be run."""
         self.collected = len(session.items)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Any:
+        """Trace the body of a test."""
         if self.tracer is None or sys.getprofile() is not None:
             yield
             return
@@ -170,6 +176,7 @@ class Probe:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: Any) -> Any:
+        """Attach the exception chain, as objects are at hand only here."""
         result = yield
         report = result.get_result()
         if call.excinfo is not None and report.failed:
@@ -178,7 +185,8 @@ class Probe:
             report.cos_green_calls = item.stash[_CALLED]
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_make_collect_report(self, collector: pytest.Collector) -> Any:
+    def pytest_make_collect_report(self) -> Any:
+        """Attach the exception chain of what did not collect."""
         result = yield
         report = result.get_result()
         call = getattr(report, "call", None)
@@ -186,11 +194,13 @@ class Probe:
             report.cos_green_chain = _chain(_inner(call.excinfo.value), self.root)
 
     def pytest_collectreport(self, report: Any) -> None:
+        """Report what did not collect."""
         if report.failed:
             chain = getattr(report, "cos_green_chain", None) or [_plain(report)]
             self.write({"test": report.nodeid, "outcome": "error", "phase": "collect", "chain": chain})
 
     def pytest_runtest_logreport(self, report: Any) -> None:
+        """Report a phase that says what the test is."""
         if self.worker:
             return
         times = self.pending.setdefault(report.nodeid, {})
@@ -220,6 +230,7 @@ class Probe:
         self.write(item)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Report the run itself."""
         if self.worker:
             return
         about = {

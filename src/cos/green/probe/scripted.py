@@ -3,7 +3,8 @@
     {"rules": [{"match": "regular expression on the brief", "attempt": 1, "do": [ACTION, …]}, …]}
 
 The first rule whose expression is found and whose attempt (if given) is the mission's is carried out. Actions:
-`{"write": path, "text": …}`, `{"replace": path, "old": …, "new": …}`, `{"delete": path}`, `{"append": path, "text": …}`,
+`{"write": path, "text": …}`, `{"replace": path, "old": …, "new": …}`, `{"delete": path}`,
+`{"append": path, "text": …}`,
 `{"say": text, "times": n}`, `{"wait": seconds}`, `{"commit": message}`, `{"kill": signal number}`, `{"exit": code}`.
 """
 

@@ -7,6 +7,7 @@ died in the meantime.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -17,12 +18,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _COST = re.compile(
-    rb'"(?:total_)?cost_usd"\s*:\s*([0-9.]+)|COS_GREEN_COST[=:]\s*\$?([0-9.]+)|[Cc]ost: \$[0-9.]+ message, \$([0-9.]+) session'
+    rb'"(?:total_)?cost_usd"\s*:\s*([0-9.]+)|COS_GREEN_COST[=:]\s*\$?([0-9.]+)'
+    rb"|[Cc]ost: \$[0-9.]+ message, \$([0-9.]+) session"
 )
 _LOOK_S = 1.0
+_SELECT_S = 0.1
 _KEPT = 8192
 
 
@@ -43,10 +46,8 @@ def newest(folder: str) -> float:
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """End the agent and all of its group."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def die_with_parent() -> None:
@@ -55,84 +56,105 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def watch(spec: dict[str, Any], process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Pump the agent's output into its file until it ends or breaks a limit."""
-    begun = last = time.monotonic()
-    seen = newest(spec["worktree"])
-    written, cost, tail, reason = 0, None, b"", ""
-    looked = begun
-    piped = True
-    chooser = selectors.DefaultSelector()
-    output = process.stdout
-    if output is None:
-        raise RuntimeError("the agent's output was not piped")
-    chooser.register(output, selectors.EVENT_READ, "output")
-    chooser.register(sys.stdin.buffer, selectors.EVENT_READ, "owner")
-    with open(spec["log"], "ab") as log:  # noqa: PTH123 - this file stands alone
-        while not reason:
-            for key, _ in chooser.select(0.2):
-                data = os.read(key.fd, 65536)
-                if key.data == "owner":
-                    if not data:
-                        kill_group(process)
+class Watch:
+    """Pumps one agent's output into its file and looks after its limits."""
+
+    def __init__(self, spec: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
+        self.spec = spec
+        self.process = process
+        self.begun = self.last = self.look_at = time.monotonic()
+        self.newest = 0.0
+        self.written = 0
+        self.cost: float | None = None
+        self.tail = b""
+        self.piped = True
+
+    def run(self) -> dict[str, Any]:
+        """Watch until the agent ends or breaks a limit, end its group, and say how it ended."""
+        output = self.process.stdout
+        chooser = selectors.DefaultSelector()
+        if output is not None:
+            chooser.register(output, selectors.EVENT_READ, "output")
+        chooser.register(sys.stdin.buffer, selectors.EVENT_READ, "owner")
+        reason = ""
+        with open(self.spec["log"], "ab") as log:  # noqa: PTH123 - this file stands alone
+            while not reason and not self.over():
+                for key, _ in chooser.select(_SELECT_S):
+                    data = os.read(key.fd, 65536)
+                    if key.data == "owner" and not data:
+                        kill_group(self.process)
                         os._exit(3)
-                    reason = data.decode().strip() or "stopped"
-                elif not data:
-                    chooser.unregister(output)
-                    piped = False
-                else:
-                    last = time.monotonic()
-                    log.write(data[: max(0, spec["output_bytes"] - written)])
-                    log.flush()
-                    written += len(data)
-                    tail = (tail + data)[-_KEPT:]
-                    for found in _COST.finditer(tail):
-                        cost = float(next(group for group in found.groups() if group))
-            now = time.monotonic()
-            if now - looked > _LOOK_S:
-                looked = now
-                latest = newest(spec["worktree"])
-                if latest > seen:
-                    seen, last = latest, now
-            if written > spec["output_bytes"]:
-                reason = "wrote more output than its limit"
-            elif now - begun > spec["wall_s"]:
-                reason = "took longer than its limit"
-            elif now - last > spec["idle_s"]:
-                reason = "made no progress"
-            elif spec["cost_usd"] is not None and cost is not None and cost > spec["cost_usd"]:
-                reason = "cost more than its limit"
-            elif process.poll() is not None and process.stdout not in {
-                k.fileobj for k in chooser.get_map().values()
-            }:
-                break
-            elif process.poll() is not None and now - last > 1.0:
-                break  # it ended, but a child of it still holds its output
-    kill_group(process)
-    code = process.wait()
-    return {
-        "code": code,
-        "reason": reason,
-        "seconds": round(time.monotonic() - begun, 3),
-        "bytes": written,
-        "cost_usd": cost,
-    }
+                    elif key.data == "output" and not data:
+                        chooser.unregister(key.fileobj)
+                        self.piped = False
+                    elif key.data == "output":
+                        self.take(data, log)
+                self.look()
+                reason = self.broken()
+        kill_group(self.process)
+        code = self.process.wait()
+        seconds = round(time.monotonic() - self.begun, 3)
+        return {
+            "code": code,
+            "reason": reason,
+            "seconds": seconds,
+            "bytes": self.written,
+            "cost_usd": self.cost,
+        }
+
+    def over(self) -> bool:
+        """Say whether the agent ended; a child of it that still holds its output is given a second."""
+        if self.process.poll() is None:
+            return False
+        return not self.piped or time.monotonic() - self.last > 1.0
+
+    def take(self, data: bytes, log: IO[bytes]) -> None:
+        """Keep output up to its limit, and read a cost from it."""
+        self.last = time.monotonic()
+        log.write(data[: max(0, self.spec["output_bytes"] - self.written)])
+        log.flush()
+        self.written += len(data)
+        self.tail = (self.tail + data)[-_KEPT:]
+        for found in _COST.finditer(self.tail):
+            self.cost = float(next(group for group in found.groups() if group))
+
+    def look(self) -> None:
+        """See now and then whether files changed; in a large tree more seldom, so that looking costs little."""
+        now = time.monotonic()
+        if now < self.look_at:
+            return
+        latest = newest(self.spec["worktree"])
+        if latest > self.newest:
+            self.newest, self.last = latest, max(self.last, now)
+        self.look_at = now + max(_LOOK_S, 20 * (time.monotonic() - now))
+
+    def broken(self) -> str:
+        """Name the limit that is broken, if one is."""
+        now, spec = time.monotonic(), self.spec
+        if self.written > spec["output_bytes"]:
+            return "wrote more output than its limit"
+        if now - self.begun > spec["wall_s"]:
+            return "took longer than its limit"
+        if now - self.last > spec["idle_s"]:
+            return "made no progress"
+        if spec["cost_usd"] is not None and self.cost is not None and self.cost > spec["cost_usd"]:
+            return "cost more than its limit"
+        return ""
 
 
 def main() -> None:
     """Run one agent as the specification says."""
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    die = die_with_parent
     source = open(spec["stdin"], "rb") if spec["stdin"] else subprocess.DEVNULL  # noqa: SIM115, PTH123
     try:
-        process = subprocess.Popen(  # noqa: S603 - an argument list that the user gave
+        process = subprocess.Popen(  # noqa: S603 - an argument list that the user gave; no threads here
             spec["command"],
             cwd=spec["worktree"],
             stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
         )
     except OSError as error:
         result = {
@@ -143,7 +165,7 @@ def main() -> None:
             "cost_usd": None,
         }
     else:
-        result = watch(spec, process)
+        result = Watch(spec, process).run()
     part = Path(spec["result"] + ".part")
     part.write_text(json.dumps(result), encoding="utf-8")
     part.rename(spec["result"])
