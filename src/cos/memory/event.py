@@ -101,7 +101,7 @@ def new_event(
         level: one of debug, info, warning, error, critical.
         request_id: id of the request that caused it; at most 200 characters.
         trace_id: id of the trace that it belongs to; at most 200 characters.
-        traceparent: W3C trace context.
+        traceparent: W3C trace context; at most 200 characters.
         time: when it happened, timezone-aware; now when absent.
         idempotency_key: the same key again gives back the first record; at most 200 characters.
         prompt: the prompt that caused it and its answer.
@@ -123,16 +123,17 @@ def new_event(
         )
     if level not in LEVELS:
         raise BadInput(f"The level {_shown(level)} is not one of {', '.join(LEVELS)}.")
-    if subject is not None:
-        _check_text("subject", subject, MAX_SUBJECT)
-    if request_id is not None:
-        _check_text("request id", request_id, MAX_ID)
-    if trace_id is not None:
-        _check_text("trace id", trace_id, MAX_ID)
-    if idempotency_key is not None:
-        _check_text("idempotency key", idempotency_key, MAX_KEY)
-        if not idempotency_key:
-            raise BadInput("The idempotency key is empty; leave it out or give it a value.")
+    for what, text, most in (
+        ("subject", subject, MAX_SUBJECT),
+        ("request id", request_id, MAX_ID),
+        ("trace id", trace_id, MAX_ID),
+        ("traceparent", traceparent, MAX_ID),
+        ("idempotency key", idempotency_key, MAX_KEY),
+    ):
+        if text is not None:
+            _check_text(what, text, most)
+    if idempotency_key == "":
+        raise BadInput("The idempotency key is empty; leave it out or give it a value.")
     if prompt is not None:
         _check_prompt(prompt)
     kept = _encoded(data, limits) if raw_data is None else _checked(bytes(raw_data), limits)
