@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,6 +20,8 @@ from cos.memory.position import Position
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
+
+_encoder = msgspec.json.Encoder()
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -52,6 +56,43 @@ def row_of(event: NewEvent) -> tuple[Any, ...]:
         event.recorded_at,
         event.idempotency_key,
     )
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """An event without its data and prompt, its members named like the columns."""
+
+    id: UUID
+    module: str
+    type: str
+    subject: str | None
+    level: str
+    request_id: str | None
+    trace_id: str | None
+    traceparent: str | None
+    time: datetime
+    recorded_at: datetime
+    idempotency_key: str | None
+
+
+def rows_of(events: Sequence[NewEvent]) -> tuple[str, list[str]]:
+    """Give the events as the arguments of `sql.INSERT_MANY`."""
+    heads = [
+        _Head(
+            event.id,
+            event.module,
+            event.type,
+            event.subject,
+            event.level,
+            event.request_id,
+            event.trace_id,
+            event.traceparent,
+            event.time,
+            event.recorded_at,
+            event.idempotency_key,
+        )
+        for event in events
+    ]
+    return _encoder.encode(heads).decode(), [bytes(event.data).decode() for event in events]
 
 
 async def append(session: AsyncSession, event: NewEvent, *, ordered: bool = False) -> Recorded:

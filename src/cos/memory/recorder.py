@@ -28,7 +28,7 @@ from cos.common import clock, db, ids
 from cos.errors import BadInput, CosError, DiskFull, Overloaded, PostgresUnreachable, Unavailable
 from cos.memory import sql
 from cos.memory.event import NewEvent
-from cos.memory.l1_log import Recorded, row_of
+from cos.memory.l1_log import Recorded, row_of, rows_of
 from cos.memory.position import Position
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ MAX_QUEUE_BYTES = 64 * 1024 * 1024
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 2.0
 WRITE_TIMEOUT_SECONDS = 20.0
-
-_encoder = msgspec.json.Encoder()
 
 
 class Doorbell(Protocol):
@@ -124,6 +122,7 @@ class Recorder:
         for lane in lanes:
             with suppress(asyncio.CancelledError):
                 await lane
+        await self._tell_of_room()
 
     async def record(self, event: NewEvent) -> Recorded:
         """Write one event; returns when it is durable.
@@ -154,7 +153,11 @@ class Recorder:
         self._waiting_records += len(events)
         self._waiting_bytes += call.size
         self._wake_one()
-        return await call.done
+        try:
+            async with asyncio.timeout(deadline - clock.monotonic()):
+                return await call.done
+        except TimeoutError:
+            raise _lost(TimeoutError(f"{self._timeout_seconds:g} s have passed")) from None
 
     @property
     def waiting_records(self) -> int:
@@ -184,6 +187,11 @@ class Recorder:
         if self._stopping:
             raise Unavailable("COS is stopping and takes no more events.")
 
+    async def _tell_of_room(self) -> None:
+        if self._room_waiters:
+            async with self._room:
+                self._room.notify_all()
+
     def _wake_one(self) -> None:
         while self._idle:
             sleeper = self._idle.popleft()
@@ -196,8 +204,11 @@ class Recorder:
         try:
             while True:
                 batch = self._take()
+                await self._tell_of_room()
                 if batch:
                     await self._write(lane, batch)
+                elif self._waiting:
+                    continue  # came while those who wait for room were told
                 elif self._stopping:
                     return
                 else:
@@ -238,23 +249,22 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  (whatever it is belongs to the callers, the lane goes on)
             for call in batch:
                 call.fail(error if isinstance(error, CosError) else Unavailable(f"The write failed: {error!r}."))
-        if self._room_waiters:
-            async with self._room:
-                self._room.notify_all()
 
     async def _write_until_durable(self, lane: _Lane, batch: list[_Call]) -> None:
         pause = FIRST_RETRY_SECONDS
         while batch:
             try:
                 found = await lane.write([event for call in batch for event in call.events])
-            except (PostgresUnreachable, *db.LOST) as error:
+            except (PostgresUnreachable, asyncpg.TransactionRollbackError, *db.LOST) as error:
                 await lane.close()
                 batch = _still_waiting(batch, error)
                 if batch:
                     await asyncio.sleep(ids.jitter(pause))
                     pause = min(pause * 2, LAST_RETRY_SECONDS)
                 continue
-            except asyncpg.PostgresError as error:
+            except CosError:
+                raise  # about the server, so about all of them
+            except Exception as error:  # noqa: BLE001  (whatever it is, only the call that causes it may fail)
                 await self._write_apart(lane, batch, error)
                 return
             self._doorbell.ring()
@@ -263,8 +273,8 @@ class Recorder:
                     call.done.set_result([found[event.id] for event in call.events])
             return
 
-    async def _write_apart(self, lane: _Lane, batch: list[_Call], error: asyncpg.PostgresError) -> None:
-        """Find the call that Postgres refuses by writing each on its own."""
+    async def _write_apart(self, lane: _Lane, batch: list[_Call], error: Exception) -> None:
+        """Find the call that cannot be written by writing each on its own."""
         if len(batch) == 1:
             batch[0].fail(_refused(error))
             return
@@ -314,7 +324,7 @@ class _Lane:
                 return {event.id: Recorded(event.id, Position(row[0], row[1]))}
             found: dict[UUID, Recorded] = {}
         else:
-            rows = await self._many.fetch(_encoder.encode(events).decode(), timeout=WRITE_TIMEOUT_SECONDS)
+            rows = await self._many.fetch(*rows_of(events), timeout=WRITE_TIMEOUT_SECONDS)
             found = {row[0]: Recorded(row[0], Position(row[1], row[2])) for row in rows}
             if len(found) == len(events):
                 return found
@@ -343,6 +353,9 @@ class _Lane:
                     )
                 )
                 found[event.id] = Recorded(recorded.id, recorded.position, prompt_id=prompt_id)
+            elif recorded.duplicate and recorded.id in found:
+                # The first one stands in this batch: its trace is written in this moment.
+                found[event.id] = msgspec.structs.replace(recorded, prompt_id=found[recorded.id].prompt_id)
         if rows:
             await connection.execute(sql.INSERT_PROMPTS, *zip(*rows, strict=True), timeout=WRITE_TIMEOUT_SECONDS)
 
@@ -382,9 +395,12 @@ def _lost(error: Exception) -> PostgresUnreachable:
     )
 
 
-def _refused(error: asyncpg.PostgresError) -> CosError:
+def _refused(error: Exception) -> CosError:
+    said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")  # the rest quotes the row
     if isinstance(error, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError):
-        return BadInput(f"Postgres refused the event: {error}.")
+        return BadInput(f"Postgres refused the event: {said}.")
     if isinstance(error, asyncpg.DiskFullError):
         return DiskFull("The disk of Postgres is full; free some space, nothing was lost.")
-    return Unavailable(f"Postgres could not write the event: {error}.")
+    if not isinstance(error, asyncpg.PostgresError):
+        return Unavailable(f"The write failed: {error!r}.")
+    return Unavailable(f"Postgres could not write the event: {said}.")
