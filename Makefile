@@ -1,10 +1,11 @@
 # What a person and CI run. Each target does its own set-up first, which costs nothing when nothing changed.
-# A Python of your choice: make PYTHON=/path/to/python3.12. Further arguments: make test ARGS="tests/house -x".
+# A Python of your choice: make up PYTHON=/path/to/python3.12. Less, or more: make test TESTS=tests/house ARGS=-x.
 .DEFAULT_GOAL := help
 .PHONY: help setup up test lint bench docs lock clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
+TESTS ?= tests/
 STAMP := .venv/.set-up
 
 # A stamp without a Python that runs (moved, upgraded or removed since) says nothing.
@@ -33,7 +34,7 @@ up: $(STAMP) ## Run COS here until Ctrl-C.
 	@exec $(BIN)/cos up $(ARGS)
 
 test: $(STAMP) ## Run all tests.
-	@$(BIN)/pytest tests/ --tb=short -q $(ARGS)
+	@$(BIN)/pytest $(TESTS) --tb=short -q $(ARGS)
 
 lint: $(STAMP) ## Check style, format, types and the layers.
 	@$(BIN)/ruff check --quiet .
