@@ -32,6 +32,7 @@ class Module:
         self.path = path
         self.tree = ast.parse(text)
         self.lines = text.splitlines()
+        self.conftests: list[Module] = []
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
@@ -101,7 +102,13 @@ def tracked() -> list[str]:
 @pytest.fixture(scope="session")
 def modules(tracked: list[str]) -> list[Module]:
     """Every Python file of the project."""
-    return [Module((ROOT / path).read_text(), path) for path in tracked if path.endswith(".py")]
+    found = [Module((ROOT / path).read_text(), path) for path in tracked if path.endswith(".py")]
+    conftests = [module for module in found if module.path.endswith("/conftest.py")]
+    for module in found:
+        module.conftests = [
+            one for one in conftests if module.path.startswith(one.path.removesuffix("conftest.py"))
+        ]
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 Found = Iterator[tuple[int, str]]
 
@@ -193,7 +193,7 @@ class TestsAssertSomething:
     """A test that asserts nothing passes whatever the code does.
 
     What counts: an assert, an error that is expected or raised, a wait with a deadline, or a call of something in the
-    same file that does one of these.
+    same file or its conftests that does one of these.
     """
 
     name = "assert"
@@ -217,17 +217,20 @@ class TestsAssertSomething:
 
     @classmethod
     def find(cls, module) -> Found:
-        functions = [
-            node for node in module.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        ]
-        ours = {function.name for function in functions if cls._proves(function, cls._proofs)}
+        functions = cls._functions(module)
+        known = [*functions, *(one for conftest in module.conftests for one in cls._functions(conftest))]
+        ours = {function.name for function in known if cls._proves(function)}
         tests = [function for function in functions if function.name.startswith("test_")]
         for function in tests if not module.path.endswith("/conftest.py") else ():
-            if not cls._proves(function, (*cls._proofs, *ours)):
+            if not cls._proves(function, ours):
                 yield function.lineno, f"{function.name} asserts nothing"
 
     @staticmethod
-    def _proves(function: ast.AST, proofs: tuple[str, ...]) -> bool:
+    def _functions(module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+        return [node for node in module.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    @classmethod
+    def _proves(cls, function: ast.AST, ours: Container[str] = ()) -> bool:
         for node in ast.walk(function):
             if isinstance(node, ast.Assert | ast.Raise):
                 return True
@@ -235,7 +238,7 @@ class TestsAssertSomething:
                 called = (
                     node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 )
-                if called.lstrip("_").startswith(proofs) or called in proofs:
+                if called.lstrip("_").startswith(cls._proofs) or called in ours:
                     return True
         return False
 
