@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,8 @@ DATABASE: Final = "cos"
 MAJOR_VERSION: Final = "18"
 _PREFIX: Final = "postgres.new-"
 _TIMEOUT_SECONDS: Final = 120.0
+# One request for the whole file system is several times faster than one for each of a thousand files.
+_SYNC_METHOD: Final = "--sync-method=syncfs" if sys.platform == "linux" else "--sync-method=fsync"
 
 
 def cluster_exists(path: Path) -> bool:
@@ -79,7 +82,7 @@ async def create_cluster(path: Path, *, bin_folder: Path, account: Account | Non
         single = (f"{bin_folder}/postgres", "--single", *place, "-c", "fsync=off", "template1")
         await _run(single, way.options, stdin=f"CREATE DATABASE {DATABASE}\n".encode())
         if fsync:
-            await _run((f"{bin_folder}/initdb", *place, "--sync-only"), way.options)
+            await _run((f"{bin_folder}/initdb", *place, "--sync-only", _SYNC_METHOD), way.options)
         await asyncio.to_thread(_put_in_place, building, path, fsync=fsync)
     except BaseException:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, building, ignore_errors=True))
