@@ -45,15 +45,14 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.features = tuple(FEATURES)
     for router in FEATURES.values():
-        # The events' routes take streams without an end, and bound what they keep of them in memory themselves.
-        app.include_router(router, max_body_size=None if router is events else services.settings.max_body_bytes)
+        app.include_router(router)
 
     @app.get("/health", tags=["health"])
     async def health() -> Liveness:
         """Say that the process answers (liveness)."""
         return Liveness()
 
-    @app.get("/ready", tags=["health"], responses={503: {"model": Readiness}})
+    @app.get("/ready", tags=["health"], responses={200: {"model": Readiness}, 503: {"model": Readiness}})
     async def ready(given: ServicesDep) -> JSONResponse:
         """Measure whether COS can do its work (readiness): 503 only when it cannot record."""
         vitals = await given.gauge.measure()

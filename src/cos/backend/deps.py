@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.types import Message
 
 from cos.common.circuit_breaker import CircuitBreaker
 from cos.config import Settings
+from cos.errors import TooLarge
 from cos.memory.event import Limits
 from cos.memory.recorder import Doorbell, Recorder
 from cos.memory.streams import Streams
@@ -57,6 +60,35 @@ def get_services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the whole body; raises TooLarge as soon as it is larger than the settings allow."""
+    most = get_services(request).settings.max_body_bytes
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise TooLarge(f"The body is larger than {most} bytes; send many events as a stream of lines.")
+    return bytes(body)
+
+
+class BoundedRoute(APIRoute):
+    """A route whose body FastAPI reads: only after it was found to be within the limit."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Put the reading before FastAPI's own, which takes any error of it for one of the JSON."""
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            body = await read_body(request)
+
+            async def replay() -> Message:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            return await handle(Request(request.scope, replay))
+
+        return bounded
 
 
 async def transaction(services: Services) -> AsyncIterator[AsyncSession]:

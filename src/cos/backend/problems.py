@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from cos.common import context, db
-from cos.errors import CosError, TooLarge
+from cos.errors import CosError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -105,8 +105,6 @@ async def _on_cos_error(request: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return await _on_anything(request, error)
-    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return cos_problem(request, TooLarge("The body is larger than this route takes."))
     phrase = HTTPStatus(error.status_code).phrase
     return problem(
         request,

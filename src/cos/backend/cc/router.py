@@ -20,10 +20,10 @@ from cos.backend.cc.schemas import (
     Status,
     Text,
 )
-from cos.backend.deps import ServicesDep
+from cos.backend.deps import BoundedRoute, ServicesDep
 from cos.backend.problems import problems
 
-router = APIRouter(prefix="/cc", tags=["control centre"])
+router = APIRouter(prefix="/cc", tags=["control centre"], route_class=BoundedRoute)
 
 MAX_SKIP = 2**63 - 1
 

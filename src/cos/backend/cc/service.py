@@ -167,10 +167,10 @@ async def _read_back(services: Services, written: L1Ids) -> RedisValidation:
 
     try:
         async with asyncio.timeout(READ_BACK_SECONDS):
-            while True:
-                found = await services.breaker.call(entry)
-                if found is not None:
-                    break
+            while (found := await services.breaker.call(entry)) is None:
+                # Looked at here too: a cancellation that comes with an answer can be swallowed on the way (3.11).
+                if clock.monotonic() - began >= READ_BACK_SECONDS:
+                    raise TimeoutError
                 await asyncio.sleep(_READ_BACK_POLL_SECONDS)
     except TimeoutError:
         return RedisValidation(

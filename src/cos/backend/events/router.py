@@ -9,12 +9,12 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from cos.backend.deps import ServicesDep
+from cos.backend.deps import ServicesDep, read_body
 from cos.backend.events import service
 from cos.backend.events.deps import EventsDb
 from cos.backend.events.schemas import EVENT_IN_SCHEMA, answers
 from cos.backend.problems import problems
-from cos.errors import BadInput, NotFound, TooLarge
+from cos.errors import BadInput, NotFound
 from cos.memory import reader
 from cos.memory.position import Position
 
@@ -61,7 +61,7 @@ async def record_events(request: Request, services: ServicesDep) -> Response:
             f"The content type {ascii(kind)[:60]} is not taken; send application/json for one event or an array, "
             "application/x-ndjson for lines."
         )
-    body = await _body(request, services.settings.max_body_bytes)
+    body = await read_body(request)
     if body.lstrip()[:1] == b"[":
         many = await service.record_array(services, body)
         return _answer(201 if many.recorded else 200, many)
@@ -119,15 +119,6 @@ async def get_event(event_id: UUID, db: EventsDb) -> Response:
     if prompt is None:
         return _answer(200, envelope)
     return _answer(200, {**msgspec.structs.asdict(envelope), "prompt": prompt})
-
-
-async def _body(request: Request, most: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise TooLarge(f"The body is larger than {most} bytes; send events as a stream of lines.")
-    return bytes(body)
 
 
 def _aware(name: str, time: datetime | None) -> datetime | None:
