@@ -60,19 +60,27 @@ LOCK_SUBJECT = """
 ENVELOPE = f"xact, seq, {_COLUMNS}"
 
 # The relay's read. Every transaction below the snapshot's xmin has ended, so nothing can appear behind the cursor.
-# The running size bounds the memory of a batch; a single record larger than the bound still comes alone.
+# The running size bounds the memory of a batch; a single record larger than the bound still comes alone. First the
+# stored size, which costs nothing to know; among those rows the real one, because what is stored may be compressed
+# some 90 times, and only then is it worth to unpack.
 READ_SETTLED = f"""
     SELECT {ENVELOPE} FROM (
-        SELECT *, sum(pg_column_size(data)) OVER (ORDER BY xact, seq ROWS UNBOUNDED PRECEDING)
-                  - pg_column_size(data) AS bytes_before
+        SELECT *, sum(CASE WHEN pg_column_compression(data) IS NULL THEN pg_column_size(data)
+                           ELSE octet_length(data::text) END) OVER preceding AS bytes_before
         FROM (
-            SELECT * FROM l1.record
-            WHERE (xact, seq) > ($1::xid8, $2::bigint) AND xact < pg_snapshot_xmin(pg_current_snapshot())
-            ORDER BY xact, seq
-            LIMIT $3
-        ) AS rows
+            SELECT *, sum(pg_column_size(data)) OVER preceding AS stored_before
+            FROM (
+                SELECT * FROM l1.record
+                WHERE (xact, seq) > ($1::xid8, $2::bigint) AND xact < pg_snapshot_xmin(pg_current_snapshot())
+                ORDER BY xact, seq
+                LIMIT $3
+            ) AS rows
+            WINDOW preceding AS (ORDER BY xact, seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+        ) AS stored
+        WHERE COALESCE(stored_before, 0) < $4
+        WINDOW preceding AS (ORDER BY xact, seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     ) AS sized
-    WHERE bytes_before < $4
+    WHERE COALESCE(bytes_before, 0) < $4
     ORDER BY xact, seq
 """
 
