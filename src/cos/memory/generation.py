@@ -55,31 +55,47 @@ async def current(connection: asyncpg.Connection[Any], redis: Redis, meta: str) 
     """Give the generation to add to, and begin one where Postgres and Redis do not belong together."""
     database: str = await connection.fetchval(sql.DATABASE_IDENTITY)
     known, held = await in_postgres(connection), await in_redis(redis, meta)
-    if known is None:
-        return await begin(connection, redis, meta, reason="the first", database=database)
-    if known.database != database:
-        return await begin(connection, redis, meta, reason="Postgres is another database now", database=database)
-    if held is None:
-        await _tell(redis, meta, known)
-        return known
-    if held.database != database:
-        return await begin(connection, redis, meta, reason="Redis held another database's streams", database=database)
-    if held.number > known.number:
-        return await begin(connection, redis, meta, reason="Postgres was set back before the last", database=database)
-    if held.number < known.number:
+    reason = _reason_to_begin(known, held, database)
+    if reason is not None or known is None:
+        return await begin(connection, redis, meta, reason=reason or "the first", seen=known)
+    if held is None or held.number < known.number:
         await _tell(redis, meta, known)
     return known
 
 
+def _reason_to_begin(known: Generation | None, held: Generation | None, database: str) -> str | None:
+    if known is None:
+        return None
+    if known.database != database:
+        return "Postgres is another database now"
+    if held is None:
+        return None
+    if held.database != database:
+        return "Redis held another database's streams"
+    if held.number > known.number:
+        return "Postgres was set back before the last"
+    return None
+
+
 async def begin(
-    connection: asyncpg.Connection[Any], redis: Redis, meta: str, *, reason: str, database: str | None = None
+    connection: asyncpg.Connection[Any], redis: Redis, meta: str, *, reason: str, seen: Generation | None
 ) -> Generation:
-    """Begin a new generation, above every one that Postgres or Redis has seen."""
-    if database is None:
-        database = await connection.fetchval(sql.DATABASE_IDENTITY)
+    """Begin a new generation, above every one that Postgres or Redis has seen.
+
+    Args:
+        connection: to Postgres.
+        redis: which shall hold the streams.
+        meta: key that says whose streams it holds.
+        reason: for whoever wonders later.
+        seen: the generation that Postgres knew when the reason was found; when another relay has begun one since,
+            that one is given instead.
+    """
+    database: str = await connection.fetchval(sql.DATABASE_IDENTITY)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1::bigint)", _LOCK)
         known, held = await in_postgres(connection), await in_redis(redis, meta)
+        if known is not None and known != seen:
+            return known
         number = 1 + max(known.number if known else 0, held.number if held else 0)
         await connection.execute(sql.BEGIN_GENERATION, number, database, reason, clock.now())
     new = Generation(number, database)

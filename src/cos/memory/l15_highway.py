@@ -162,9 +162,13 @@ class Relay:
                     self._redis,
                     self._streams.meta,
                     reason=f"the stream of {module} ends with a record that Postgres does not have",
+                    seen=life,
                 )
                 tops = await self._streams.tops(modules, life.number)
                 break
+        # A module whose first record was committed in this moment: another relay may have passed it already.
+        for row in await connection.fetch(sql.MODULES):
+            tops.setdefault(row[0], START)
         self._tops = tops
         self._cursor = await self._first_lacking(connection, tops)
         self._generation = life
