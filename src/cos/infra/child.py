@@ -71,6 +71,7 @@ class Child:
         """
         ours: socket.socket | None = None
         theirs: socket.socket | None = None
+        process: asyncio.subprocess.Process | None = None
         try:
             if guard == "pipe":
                 ours, theirs = socket.socketpair()
@@ -92,6 +93,9 @@ class Child:
             for end in (ours, theirs):
                 if end is not None:
                     end.close()
+            if process is not None:
+                async with asyncio.timeout(grace_seconds + _KILL_TIMEOUT_SECONDS):
+                    await process.wait()
             raise
 
     @property

@@ -161,6 +161,20 @@ class TestStart:
         assert (process.state, process.pid) == ("stopped", None)
         assert gone(int((tmp_path / "pid").read_text()))
 
+    @pytest.mark.parametrize("guard", ["exec", "pipe"])
+    async def test_start_cancelled_while_its_guard_loads_leaves_nothing(self, make, guard, eventually):
+        before = set(psutil.Process().children())
+        process = make(guard=guard)
+        starting = asyncio.create_task(process.start())
+        await eventually(lambda: set(psutil.Process().children()) - before)
+
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+        assert process.state == "stopped"
+        await eventually(lambda: not set(psutil.Process().children(recursive=True)) - before)
+
     async def test_stop_ends_a_start_that_is_under_way(self, make, eventually, tmp_path):
         process = make("touch begun; exec sleep 600")
         starting = asyncio.create_task(process.start())

@@ -110,6 +110,19 @@ class TestDeath:
         assert await ask(server, "GET", "kept") == "42"
         await server.stop()
 
+    async def test_server_whose_guard_was_killed_is_replaced(self, folder, eventually, gone):
+        """A watching guard that dies leaves the server behind, which must not run beside the next one."""
+        server = EmbeddedRedis(folder=folder, guard="pipe")
+        await server.start()
+        pid = server.pid
+
+        os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)
+        await eventually(lambda: server.restarts == 1 and server.state == "running")
+
+        assert gone(pid)
+        assert await ask(server, "PING") is True
+        await server.stop()
+
     async def test_shutdown_by_a_client_is_unasked_too(self, redis, eventually):
         with pytest.raises(RedisConnectionError):
             await ask(redis, "SHUTDOWN")
