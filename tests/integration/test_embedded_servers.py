@@ -128,7 +128,8 @@ async def test_kills_at_random_moments_never_break_the_folder(data, start_owner)
     for mark in range(ROUNDS):
         owner = start_owner(dice.choice(["exec", "pipe"]), mark)
         # The first rounds die in the middle of setting up, later ones also after a start.
-        await asyncio.sleep(dice.uniform(0.3, 0.9 if mark < ROUNDS // 2 else 1.6))
+        moment = dice.uniform(0.3, 0.9 if mark < ROUNDS // 2 else 1.6)
+        await asyncio.sleep(moment)  # house: sleep (a kill at a random moment is what is tested)
         owner.kill()
         if b"marked" in await asyncio.to_thread(owner.stdout.read):
             acknowledged.add(mark)

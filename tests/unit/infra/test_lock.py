@@ -84,7 +84,8 @@ def test_child_does_not_inherit_it(folder):
     with subprocess.Popen(["sleep", "600"], close_fds=False) as child:
         lock.close()
 
-        folder.lock({}).close()
+        with folder.lock({}):
+            assert child.poll() is None
         child.kill()
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-import threading
 from datetime import timedelta
 
 import psutil
@@ -16,7 +13,6 @@ from structlog.testing import capture_logs
 
 from cos.common import clock
 from cos.errors import DiskFull, FolderNotWritable, ServerFailed
-from cos.infra.child import DEFAULT_GUARD
 from cos.infra.process import ServerProcess
 
 
@@ -330,73 +326,3 @@ class TestStop:
         await process.stop()
 
         assert process.last_exit == "killed by SIGKILL"
-
-
-OWNER = """
-import asyncio, pathlib, signal, sys
-from cos.infra.process import ServerProcess
-async def ready():
-    return True
-async def main(log, guard):
-    process = ServerProcess(
-        name="Sleeper", argv=lambda: ["/bin/sleep", "600"], log=pathlib.Path(log), ready=ready,
-        stop_signal=signal.SIGTERM, start_timeout_seconds=20, stop_timeout_seconds=20, guard=guard,
-    )
-    await process.start()
-    print(process.pid, flush=True)
-    await asyncio.sleep(600)
-if sys.argv[1] == "uvloop":
-    import uvloop
-    uvloop.run(main(*sys.argv[2:]))
-else:
-    asyncio.run(main(*sys.argv[2:]))
-"""
-
-
-class TestOwner:
-    @pytest.fixture(params=["uvloop exec", "uvloop pipe", "asyncio exec", "asyncio pipe"])
-    def owner(self, request, tmp_path):
-        """Another process that owns a server and prints its id."""
-        loop, guard = request.param.split()
-        command = [sys.executable, "-c", OWNER, loop, str(tmp_path / "log"), guard]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            yield process
-            process.kill()
-
-    @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-    async def test_server_ends_with_its_owner_however_that_dies(self, owner, how, eventually, gone):
-        pid = int(owner.stdout.readline())
-        assert not gone(pid)
-
-        owner.send_signal(how)
-
-        await eventually(lambda: gone(pid))
-
-    def test_loop_in_a_thread_works_and_its_end_ends_the_server(self, tmp_path, gone):
-        """The kernel ties a child to the thread that started it: a loop that is over has no servers left."""
-        pids = []
-
-        async def ready():
-            return True
-
-        async def life():
-            process = ServerProcess(
-                name="Sleeper",
-                argv=lambda: ["/bin/sleep", "600"],
-                log=tmp_path / "log",
-                ready=ready,
-                stop_signal=signal.SIGTERM,
-                start_timeout_seconds=9,
-                stop_timeout_seconds=9,
-                guard=DEFAULT_GUARD,
-            )
-            await process.start()
-            pids.append(process.pid)
-            await process.stop()
-
-        thread = threading.Thread(target=lambda: asyncio.run(life()))
-        thread.start()
-        thread.join(30)
-
-        assert len(pids) == 1
-        assert gone(pids[0])
