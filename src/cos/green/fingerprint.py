@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 
 from cos.green import introspect, node_id
 from cos.green.failure import Failure, Frame, Raised
 from cos.green.introspect import enclosing
 from cos.green.kinds import Kind, recognise, undefined_name
 from cos.green.layout import Layout, side_of
-from cos.green.normal import embedded_root, identifiers, template, words
+from cos.green.normal import embedded_root, identifiers, template
+from cos.green.tokens import about
 
 # raised and handled in the ordinary course of things: what is raised meanwhile is a fault of its own
 _EVERYDAY = frozenset(
@@ -85,10 +85,6 @@ _WORDED = frozenset(
     {"ValueError", "RuntimeError", "Exception", "OSError", "KeyError", "LookupError", "TimeoutError"}
 )
 _SYNTAX = frozenset({"SyntaxError", "IndentationError", "TabError"})
-# calls that every test of a service makes
-_VERBS = frozenset(
-    "get post put patch delete request json execute fetch send run call invoke main create save close".split()  # noqa: SIM905 - a list of words reads best as words
-)
 _MEASURED = re.compile(
     r"\b\d+\.\d{2,}\d*\s*(?:<=?|>=?)|\b\d+(?:\.\d+)?\s?(?:ms|µs|us|ops/s|ops/sec|req/s|/sec)\b"
 )
@@ -382,42 +378,11 @@ class _Reading:
         return tuple(found)
 
     def _tokens(self) -> dict[str, float]:
-        calls, types = introspect.where_names(self.raised.message)
-        file, names, _ = node_id.split(self.failure.test)
-        weights: dict[str, float] = {}
-
-        def add(name: str, weight: float) -> None:
-            weights[name] = max(weight, weights.get(name, 0.0))
-
-        for subject in (*calls, *self._sources()):
-            last = subject.rpartition(".")[2]
-            add(f"call:{last}", 0.5 if last in _VERBS else 3.0 if last.startswith("/") else 2.0)
-            if "." in subject:
-                add(f"call:{subject.partition('.')[0]}", 0.5 if last in _VERBS else 1.0)
-            for word in words(subject):  # tests are often named after what they call
-                add(f"word:{word}", 0.7)
-        for kind in types:
-            add(f"type:{kind}", 2.5)
-        stem = file.rpartition("/")[2].rpartition(".")[0]
-        named = [stem, *names[:-1], *types, self.raised.name]
-        said = [names[-1] if names else "", template(self.message, keep="none")[:200]]
-        for text, weight in [*((text, 1.0) for text in named), *((text, 0.5) for text in said)]:
-            found = words(text)
-            for word in found:
-                add(f"word:{word}", weight)
-            for pair in pairwise(found):  # a thing of the project often has a name of two words
-                add(f"pair:{'_'.join(pair)}", 2.0 * weight)
-        add(f"file:{file}", 1.0)
-        add(f"error:{self.raised.name}", 1.0)
-        if (
-            self.message.startswith(("Expected", "expected"))
-            and (kind := recognise(self.message))
-            and kind.owner
-        ):
-            add(f"call:{kind.owner.rpartition('.')[2]}", 2.5)
+        weights = about(self.failure.test, self.raised, self._sources())
         if self.place:
-            add(f"place:{self._at()}", 2.5)
-            add(f"call:{self.place.frame.function}", 2.0)
+            weights[f"place:{self._at()}"] = 2.5
+            name = f"call:{self.place.frame.function}"
+            weights[name] = max(2.0, weights.get(name, 0.0))
         return weights
 
 

@@ -114,7 +114,7 @@ class MergeQueue:
         suite = self.suite_in(tree, mission.id)
         run = suite.run(Task(tuple(file for file in files or () if (tree / file).exists())))
         reasons = [
-            f"{test} does not pass once it is merged" for test in missed(run, mission.targets)[:_NAMED]
+            f"{test} does not pass in a fresh checkout" for test in missed(run, mission.targets)[:_NAMED]
         ]
         broken = regressions(run, before, suite, only=files)
         reasons += [f"it breaks {test}, which passed before" for test in broken[:_NAMED]]

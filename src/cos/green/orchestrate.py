@@ -359,9 +359,7 @@ class Orchestrator:
             self._bring(path)
         assert self._imports is not None  # noqa: S101 - set before any mission moves
         verifier = Verifier(self.repo, self._imports, self.rules.owned, self.suite_in)
-        verdict = verifier.verify(
-            one.mission, one.base, one.tip, path, self.worktree(f"{name}-fresh-{one.tip[:12]}"), self._before
-        )
+        verdict = verifier.verify(one.mission, one.base, one.tip, path)
         if verdict.good:
             self._say("verified", mission=name, evidence=verdict.evidence)
             return
@@ -385,8 +383,7 @@ class Orchestrator:
         changed = one.evidence.get("changed", [])
         reasons: list[str] = []
         counts: dict[str, Any] = {}
-        # at the base, its fresh checkout was this very tree, and all that it can affect was run there
-        if tip != one.base and picked.tree is not None:
+        if picked.tree is not None:
             reasons, counts = self.queue.try_out(one.mission, picked.tree, changed, self._imports, before)
         if reasons:
             self._say("refused", mission=name, reasons=reasons, evidence={"merge": counts})

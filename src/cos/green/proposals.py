@@ -78,6 +78,7 @@ def _apply(causes: list[Cause], answer: Any) -> tuple[list[Cause], list[str]]:
             if known[name] is not keeper:
                 _merge(keeper, known[name])
                 gone.add(name)
+                known[name] = keeper  # a name proposed for it is the merged cause's
     names = answer.get("names", {})
     for name, text in names.items() if isinstance(names, dict) else ():
         if name in known and isinstance(text, str) and text.strip():

@@ -65,6 +65,11 @@ class Repo:
             )  # fmt: skip
         except FileNotFoundError:
             raise GitFailed("git was not found: install it, `cos green` works on git repositories.") from None
+        if "dubious ownership" in done.stderr:
+            raise GitFailed(
+                f"git does not trust {folder}, since another user owns it: run "
+                f"`git config --global --add safe.directory {folder}`, or take the folder over."
+            )
         return Path(done.stdout.strip()) if done.returncode == 0 and done.stdout.strip() else None
 
     @classmethod

@@ -66,7 +66,10 @@ def verdict(state: RunState) -> str:
     """Say in a sentence how a run ended."""
     where = f"on the branch `cos-green/{state.run}/integration`"
     if state.verdict == "green":
-        return f"All green {where}. To take it over: `git merge cos-green/{state.run}/integration`."
+        counts = state.suites[-1].counts
+        silent = counts["skipped"] + counts["xfailed"]
+        but = f" ({silent} tests are skipped or expected to fail, as before)" if silent else ""
+        return f"All green{but} {where}. To take it over: `git merge cos-green/{state.run}/integration`."
     if state.verdict == "blocked":
         tests = sum(len(cause["tests"]) for cause in state.left)
         return f"Blocked: {tests} tests are still red {where}; what was merged there holds."
@@ -83,7 +86,7 @@ def _fixed(one: MissionState, state: RunState) -> list[str]:
         "",
         f"- red: {mission.expected} tests failed at `{one.base[:10]}` with {mission.pattern}",
         (
-            f"- green: {len(mission.targets)} tests passed in {max(0, len(proof) - 1)} runs in random order "
+            f"- green: {len(mission.targets)} tests passed in {len(proof)} runs in random order "
             "and in a fresh checkout"
         ),
         f"- still green: {'yes' if still else 'no'}, in {len(later)} runs of the whole suite since",

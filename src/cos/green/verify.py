@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cos.green.ledger import weakenings
-from cos.green.suite import Suite, Task, run_pairs
+from cos.green.suite import Suite, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _TIMES = 3
 _NAMED = 5
-_FRESH = "a fresh checkout (something that it needs is not committed)"
 GOOD = frozenset({"passed", "xpassed"})
 
 
@@ -46,19 +45,16 @@ class Verifier:
     owned: tuple[str, ...]
     suite_in: Callable[[Path, str], Suite]
 
-    def verify(
-        self, mission: Mission, base: str, tip: str, worktree: Path, fresh: Path, before: dict[str, str]
-    ) -> Verdict:
-        """Judge a mission's work.
+    def verify(self, mission: Mission, base: str, tip: str, worktree: Path) -> Verdict:
+        """Judge a mission's work as far as it can be judged by itself.
+
+        What is good so far goes to the merge queue, where it is run in a fresh checkout before anything moves.
 
         Args:
             mission: what was asked.
             base: the commit that its branch began at.
             tip: the commit of its work.
             worktree: the agent's own folder, for the three runs in random order.
-            fresh: a folder in which the commit is checked out anew for the last run, which takes in all tests that
-                the change can affect; it is taken away afterwards.
-            before: outcomes of all tests before the mission.
 
         Returns:
             The verdict; the first stage that fails ends it, since later ones would only repeat it.
@@ -79,7 +75,7 @@ class Verifier:
         verdict.evidence["weakened"] = [str(one) for one in ledger]
         verdict.reasons += [str(one) for one in ledger]
         if verdict.good:
-            self._prove(mission, tip, worktree, fresh, verdict, before)
+            self._prove(mission, worktree, verdict)
         return verdict
 
     def _lease(self, mission: Mission, changed: list[str], verdict: Verdict) -> None:
@@ -88,35 +84,17 @@ class Verifier:
         verdict.evidence["outside"] = outside
         verdict.reasons += [f"{path} was changed outside of the lease" for path in outside]
 
-    def _prove(
-        self,
-        mission: Mission,
-        tip: str,
-        worktree: Path,
-        fresh: Path,
-        verdict: Verdict,
-        before: dict[str, str],
-    ) -> None:
-        self.repo.add_worktree(fresh, tip)
-        try:
-            mine, anew = self.suite_in(worktree, mission.id), self.suite_in(fresh, mission.id)
-            files = affected(self.imports, verdict.evidence["changed"], mission.targets)
-            there = tuple(file for file in files or () if (fresh / file).exists())
-            orders = [(mine, Task(mission.targets, shuffle=f"{mission.id}-{at}")) for at in range(_TIMES)]
-            runs = run_pairs([(anew, Task(there)), *orders])
-            runs = [*runs[1:], runs[0]]
-            verdict.evidence["runs"] = [summary(run) for run in runs]
-            for at, run in enumerate(runs, 1):
-                if bad := missed(run, mission.targets):
-                    where = f"run {at} in random order" if at <= _TIMES else _FRESH
-                    verdict.reasons.append(
-                        f"{len(bad)} of {len(mission.targets)} target tests do not pass in {where}: {_named(bad)}"
-                    )
-                    return
-            broken = regressions(runs[-1], before, anew, only=files)
-            verdict.reasons += [f"it breaks {test}, which passed before" for test in broken[:_NAMED]]
-        finally:
-            self.repo.drop_worktree(fresh)
+    def _prove(self, mission: Mission, worktree: Path, verdict: Verdict) -> None:
+        orders = [Task(mission.targets, shuffle=f"{mission.id}-{at}") for at in range(_TIMES)]
+        runs = self.suite_in(worktree, mission.id).run_each(orders)
+        verdict.evidence["runs"] = [summary(run) for run in runs]
+        for at, run in enumerate(runs, 1):
+            if bad := missed(run, mission.targets):
+                verdict.reasons.append(
+                    f"{len(bad)} of {len(mission.targets)} target tests do not pass in run {at} in random order: "
+                    f"{_named(bad)}"
+                )
+                return
 
 
 def _named(tests: list[str]) -> str:
