@@ -61,7 +61,7 @@ class TestRedisFailureScenarios:
                 killed = servers.redis.pid
                 os.kill(killed, signal.SIGKILL)
             answer = await client.post("/events", json={"type": "killed", "data": {"n": n}})
-            assert answer.status_code == 201
+            assert answer.status_code == 201, answer.text
             if n in {10, 20}:
 
                 async def is_back(gone: int = killed):
@@ -103,7 +103,7 @@ class TestPostgresFailureScenarios:
             if n == 6:
                 os.kill(servers.postgres.pid, signal.SIGKILL)
             answer = await client.post("/events", json={"type": "killed", "data": {"n": n}})
-            assert answer.status_code == 201
+            assert answer.status_code == 201, answer.text
             kept.append(answer.json()["id"])
 
         async def all_there():

@@ -42,8 +42,6 @@ def after_commit(session: Session, work: _Work) -> None:
     ledger: _Ledger | None = session.info.get(_KEY)
     if ledger is None:
         ledger = session.info[_KEY] = _Ledger()
-        event.listen(session, "after_commit", _on_commit)
-        event.listen(session, "after_transaction_end", _on_end)
     transaction = session.get_nested_transaction() or session.get_transaction()
     if transaction is None:
         transaction = session.begin()
@@ -52,14 +50,15 @@ def after_commit(session: Session, work: _Work) -> None:
 
 def _on_commit(session: Session) -> None:
     """Note whose commit this was; the event fires for a released savepoint too, while that is the innermost one."""
-    ledger: _Ledger = session.info[_KEY]
-    ledger.committed = session.get_nested_transaction() or session.get_transaction()
+    ledger: _Ledger | None = session.info.get(_KEY)
+    if ledger is not None:
+        ledger.committed = session.get_nested_transaction() or session.get_transaction()
 
 
 def _on_end(session: Session, ended: SessionTransaction) -> None:
-    ledger: _Ledger = session.info[_KEY]
-    if ended.parent is not None and not ended.nested:
-        return  # a flush's inner transaction: nothing is ever asked for in it
+    ledger: _Ledger | None = session.info.get(_KEY)
+    if ledger is None or (ended.parent is not None and not ended.nested):
+        return  # nothing was asked for; or a flush's inner transaction: nothing is ever asked for in it
     was_committed, ledger.committed = ledger.committed is ended, None
     mine = [work for owner, work in ledger.owed if owner is ended]
     if ended.parent is not None and was_committed:
@@ -77,3 +76,8 @@ def _run(work: _Work) -> None:
     except Exception:
         # The transaction is durable already: a failure here must not look like a failed commit.
         _log.exception("after_commit_work_failed")
+
+
+# Once for all sessions: to listen at each session would cost every transaction more than its hooks do.
+event.listen(Session, "after_commit", _on_commit)
+event.listen(Session, "after_transaction_end", _on_end)

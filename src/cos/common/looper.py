@@ -54,6 +54,7 @@ class Looper:
     def start(self) -> None:
         """Begin to give turns; must be called with a running event loop."""
         if self._task is None:
+            self._stopping = False
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"looper:{self.name}")
 
     def wake(self) -> None:

@@ -43,6 +43,9 @@ STANDBY_SECONDS = 1.0
 #: After a ring that found nothing settled, look again soon: the first commit of an overlapping pair waits for the other.
 FIRST_HORIZON_SECONDS = 0.002
 
+#: Where a row in the order of `sql.ENVELOPE` has its data.
+_DATA = 7
+
 _SHARD_LOCK = 0x636F735F  # "cos_", the advisory lock's first half; the shard is the second
 
 
@@ -85,6 +88,7 @@ class Relay:
         self._verified_at = float("-inf")
         self._behind_horizon_seconds = 0.0
         self._moved = 0
+        self._ahead: list[asyncpg.Record] | None = None
         self.state = "detached"
 
     @property
@@ -122,6 +126,7 @@ class Relay:
             connection = self._connection = await db.connect(self._url, name="cos relay")
             self._generation = None
         if self._generation is None:
+            self._ahead = None
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", _SHARD_LOCK, self._shard):
                 self.state = "standby"
                 return STANDBY_SECONDS
@@ -130,11 +135,31 @@ class Relay:
             await self._verify()
             if self._generation is None:
                 return 0
-        rows = await connection.fetch(sql.READ_SETTLED, *self._cursor, self._batch, MAX_BATCH_BYTES)
+        rows, self._ahead = self._ahead or await self._read(connection, self._cursor), None
+        if self._is_full(rows):
+            # The backlog is long: while Redis takes this batch, Postgres reads the next.
+            reading = asyncio.create_task(self._read(connection, _place(rows[-1])), name="relay:read-ahead")
+            try:
+                await self._move(rows)
+            except BaseException:
+                reading.cancel()
+                await asyncio.wait([reading], timeout=db.COMMAND_TIMEOUT_SECONDS)
+                raise
+            ahead = await reading
+            self._ahead = ahead if self._generation is not None else None
+            return 0
         if rows:
             await self._move(rows)
-            return 0
+            if self._generation is None:
+                return 0
         return await self._rest(connection)
+
+    async def _read(self, connection: asyncpg.Connection[Any], after: Position) -> list[asyncpg.Record]:
+        return await connection.fetch(sql.READ_SETTLED, *after, self._batch, MAX_BATCH_BYTES)
+
+    def _is_full(self, rows: list[asyncpg.Record]) -> bool:
+        """Say whether a limit may have cut the batch short, so that more waits."""
+        return len(rows) >= self._batch or sum(len(row[_DATA]) for row in rows) >= MAX_BATCH_BYTES // 4
 
     async def _rest(self, connection: asyncpg.Connection[Any]) -> float:
         """Say how long to wait: less while a committed record stands behind an open transaction."""
@@ -213,7 +238,7 @@ class Relay:
         life = self._generation
         if life is None:
             return
-        last = Position(rows[-1]["xact"], rows[-1]["seq"])
+        last = _place(rows[-1])
         batches = list(self._by_module(rows))
         elsewhere = await self._streams.add(batches, life.number)
         for module, _, events in batches:
@@ -242,6 +267,7 @@ class Relay:
 
     async def _detach(self) -> None:
         self._generation = None
+        self._ahead = None
         self.state = "detached"
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
@@ -249,9 +275,13 @@ class Relay:
                 await connection.close(timeout=2)
 
 
+def _place(row: Any) -> Position:
+    return Position(row[0], row[1])
+
+
 def envelope_of(row: Any) -> messages.Envelope:
     """Give the envelope of a row read in the order of `sql.ENVELOPE`."""
-    data = row[7]
+    data = row[_DATA]
     return messages.Envelope(
         specversion="1.0",
         id=row[2],

@@ -68,6 +68,8 @@ async def test_the_commit_comes_before_the_answer(core: Core) -> None:
 
         await app(scope, receive, look_then_send)
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=watched), base_url="http://127.0.0.1") as http:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=watched), base_url="http://127.0.0.1"
+    ) as http:
         assert (await http.post("/write")).status_code == 200
     assert seen_at_answer == [1]

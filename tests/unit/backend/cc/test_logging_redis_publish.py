@@ -46,7 +46,9 @@ class TestLogL1RedisPublishAfterCommit:
         assert event["data"] == {"words": 2031}
         assert (event["requestid"], event["traceid"]) == ("req-1", "trace-1")
 
-    async def test_publish_after_commit_prompt_trace(self, core: Core, published, stream_of, eventually, pg) -> None:
+    async def test_publish_after_commit_prompt_trace(
+        self, core: Core, published, stream_of, eventually, pg
+    ) -> None:
         """A prompt and its answer are kept with the record, and the record is announced once."""
         trace = {"prompt": "Shorten.", "response": "Done.", "model": "m-1", "latency_ms": 812, "tokens_in": 9}
         async with core.sessions() as db:
@@ -68,7 +70,9 @@ class TestLogL1RedisPublishAfterCommit:
         assert await pg.fetchval("SELECT count(*) FROM l1.record") == 0
         assert await stream_of("cc") == []
 
-    async def test_a_session_that_is_closed_without_commit_publishes_nothing(self, core: Core, published) -> None:
+    async def test_a_session_that_is_closed_without_commit_publishes_nothing(
+        self, core: Core, published
+    ) -> None:
         """Closing rolls back; what comes later in the same session object is not mixed up with it."""
         db = core.sessions()
         await log_l1(db, "never.kept")
