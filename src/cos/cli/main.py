@@ -10,7 +10,6 @@ import sys
 from importlib.metadata import entry_points
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -19,17 +18,16 @@ from cos.cli.screen import fail
 from cos.errors import CosError
 
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 
 class WithEntryPoints(TyperGroup):
     """A command group that finds further commands among the installed packages."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Name our own commands, then the found ones."""
         return [*super().list_commands(ctx), *sorted(_found())]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Give a command, loading a found one."""
         own = super().get_command(ctx, cmd_name)
         if own is not None or cmd_name not in _found():
@@ -63,20 +61,16 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; gives the exit code instead of raising."""
     try:
-        code = app(arguments, standalone_mode=False)
+        # Typer itself shows wrong usage, ends quietly when who reads our output has gone, and always exits.
+        app(arguments)
     except CosError as error:
         fail(error.detail)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Who read our output has gone: nothing more to say, not even when the interpreter flushes at its end.
-        sys.stdout = None  # type: ignore[assignment]
-        return BROKEN_PIPE
-    return code if isinstance(code, int) else 0
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
 
 
 if __name__ == "__main__":
