@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -48,13 +49,20 @@ def api(settings: Settings, url: str | None) -> Iterator[httpx.Client]:
 
 
 def answer(response: httpx.Response) -> Any:
-    """Give the JSON of a good answer; raises Refused with the problem's sentence for any other."""
+    """Give the JSON of a good answer.
+
+    Raises:
+        Unavailable: COS cannot do it at the moment.
+        Refused: with the problem's sentence, for any other answer.
+    """
     if response.is_success:
         return response.json()
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         detail = f"the API answered {response.status_code}"
+    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        raise Unavailable(str(detail))
     raise Refused(str(detail))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cos.cli.options import ApiUrl, DataDir, Json, settings
-from cos.cli.screen import say, show_json, show_table
+from cos.cli.screen import say, show_json, show_table, standard_input
 
 if TYPE_CHECKING:
     import httpx
@@ -46,10 +47,12 @@ def log(
     from cos.cli.client import answer, api
     from cos.errors import BadInput
 
-    text = sys.stdin.read() if data == "-" else data
+    # Bytes, not text: an argument or a standard input that is no UTF-8 is the user's mistake, not ours.
+    given = standard_input().read() if data == "-" else os.fsencode(data)
     try:
+        text = given.decode()
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"The data is not JSON ({error}); text needs quotes of its own: --data '\"some text\"'.") from None
     members = {
         "type": event_type,
@@ -126,13 +129,14 @@ def tail(
     given = settings(data_dir=data_dir)
     after = since
     lost_seconds = 0.0
+    connected = False
     while True:
         try:
             with api(given, api_url) as client:
                 after = _last_position(client) if after is None else after
                 while True:
                     page = answer(client.get("/events", params={**params, "after": after, "limit": "1000"}))
-                    lost_seconds = 0.0
+                    connected, lost_seconds = True, 0.0
                     for event in page["events"]:
                         after = event["position"]
                         say(json.dumps(event, ensure_ascii=False) if as_json else "  ".join(_row(event)))
@@ -142,7 +146,7 @@ def tail(
         except (Unavailable, NotRunning):
             # COS may only be restarting: the position is ours, so nothing is missed.
             lost_seconds += _POLL_SECONDS
-            if after is None or lost_seconds > _RETRY_LIMIT_SECONDS:
+            if not connected or lost_seconds > _RETRY_LIMIT_SECONDS:
                 raise
             time.sleep(_POLL_SECONDS)
 

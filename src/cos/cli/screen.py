@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def standard_input() -> IO[bytes]:
+    """Give the standard input as bytes; raises BadInput when this process was started without one."""
+    from cos.errors import BadInput
+
+    # The type checker does not know that an interpreter may have been started with it closed.
+    given = cast("TextIO | None", sys.stdin)
+    if given is None:
+        raise BadInput("There is no standard input to read.")
+    return given.buffer
 
 
 def say(line: str) -> None:
