@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import re
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from cos.cli.options import ApiUrl, DataDir, Json, settings
-from cos.cli.screen import say, show_json
+from cos.cli.screen import say, show_json, standard_input
 
 if TYPE_CHECKING:
     import httpx
@@ -25,7 +27,7 @@ app = typer.Typer(no_args_is_help=True)
 
 #: Fields that hold when something happened, where none is named.
 TIME_FIELDS = ("time", "at", "timestamp", "created_at")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?([Zz]|[+-]\d{2}:?\d{2})")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:?\d{2})", re.ASCII)
 _CHUNK_BYTES = 128 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -68,9 +70,12 @@ def events(
         subject_field=subject_field,
     )
     began = time.perf_counter()
-    with _opened(file) as (source, size), _progress(size, quiet=as_json) as advance:
-        with api(settings(data_dir=data_dir), api_url) as client:
-            done = answer(_send(client, mapping, source, advance))
+    with (
+        _opened(file) as (source, size),
+        _progress(size, quiet=as_json) as advance,
+        api(settings(data_dir=data_dir), api_url) as client,
+    ):
+        done = answer(_send(client, mapping, source, advance))
     seconds = time.perf_counter() - began
     total = done["recorded"] + done["duplicates"]
     if as_json:
@@ -108,7 +113,9 @@ class Mapping:
         self._seen: Counter[bytes] = Counter()
 
     def lines(self, source: IO[bytes], advance: Any) -> Iterator[bytes]:
-        """Give the events as chunks of lines."""
+        """Give the events as chunks of lines; raises BadInput at a line that is none."""
+        from cos.errors import BadInput
+
         chunk = bytearray()
         count = 0
         for number, line in enumerate(source, 1):
@@ -117,7 +124,12 @@ class Mapping:
                 # An empty line keeps its place, so that the server counts lines as the file does.
                 chunk += b"\n"
                 continue
-            chunk += self.event(number, stripped)
+            try:
+                chunk += self.event(number, stripped)
+            except BadInput as bad:
+                raise BadInput(
+                    f"{bad.detail} What stands before it may be recorded already: mend it and run the import again."
+                ) from None
             count += 1
             if len(chunk) >= _CHUNK_BYTES:
                 yield bytes(chunk)
@@ -141,7 +153,7 @@ class Mapping:
         try:
             fields = self._decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadInput(f"Line {number} is not a JSON object: {error}.") from None
+            raise BadInput(f"Line {number} is not a JSON object: {_why(line, error)}.") from None
         parts = [self._head, b',"idempotency_key":', self._encode(self._key(number, line, fields))]
         time = self._time(number, fields)
         if time is not None:
@@ -185,6 +197,16 @@ def _field(number: int, fields: dict[str, Any], name: str) -> Any:
     return fields[name]
 
 
+def _why(line: bytes, error: Exception) -> str:
+    """Say why a line is no object: the decoder takes a missing half of a surrogate pair for the end of the line."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return str(error)
+    whole = "truncated" in str(error)
+    return "it holds half of a surrogate pair, which is no valid text" if whole else str(error)
+
+
 def _text(raw: Any) -> str:
     import msgspec
 
@@ -205,13 +227,13 @@ def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
 
     try:
         if file == "-":
-            raw: io.BufferedReader = cast("io.BufferedReader", sys.stdin.buffer)
+            raw: io.BufferedReader = cast("io.BufferedReader", standard_input())
             yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw), None
             return
         with Path(file).open("rb") as raw:
             size = Path(file).stat().st_size
             yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw), size
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise BadInput(f"{file} is not a whole gzip file: {error}.") from None
     except IsADirectoryError:
         raise BadInput(f"{file} is a folder; give a file of JSON lines.") from None
