@@ -63,6 +63,7 @@ class RunFile:
             "pid": os.getpid(),
             "created": self._created,
             "since": self._started_at,
+            "address": self._api.url,  # for who finds the folder locked
             "api": {"url": self._api.url, "pid": os.getpid()},
             "relay": {
                 "state": self._core.relay.state,
@@ -101,7 +102,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
     folder = DataFolder.open(settings.data_dir)
     started_at = clock.now().isoformat()
     async with AsyncExitStack() as stack:
-        lock = folder.lock({"pid": os.getpid(), "since": started_at, "address": f"port {settings.port}"})
+        lock = folder.lock({"pid": os.getpid(), "since": started_at})
         stack.callback(lock.close)
         listener = bind(settings.port)
         stack.callback(listener.close)
