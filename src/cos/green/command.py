@@ -174,7 +174,7 @@ def run(
     ] = None,
 ) -> None:
     """Dispatch missions to agents, verify, merge, and go on until all is green or honestly blocked."""
-    from cos.green.orchestrate import Options  # noqa: PLC0415
+    from cos.green.options import Options  # noqa: PLC0415
     from cos.green.running import begin  # noqa: PLC0415
 
     options = Options(

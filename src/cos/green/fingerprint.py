@@ -11,29 +11,9 @@ from cos.green.introspect import enclosing
 from cos.green.kinds import Kind, recognise, undefined_name
 from cos.green.layout import Layout, side_of
 from cos.green.normal import embedded_root, identifiers, template
+from cos.green.root import root_of
 from cos.green.tokens import about
 
-# raised and handled in the ordinary course of things: what is raised meanwhile is a fault of its own
-_EVERYDAY = frozenset(
-    [
-        "KeyError",
-        "IndexError",
-        "AttributeError",
-        "StopIteration",
-        "StopAsyncIteration",
-        "LookupError",
-        "ImportError",
-        "ModuleNotFoundError",
-        "Empty",
-        "Full",
-        "CancelledError",
-        "FileNotFoundError",
-        "NoResultFound",
-        "DoesNotExist",
-        "ValueError",
-        "TypeError",
-    ]
-)
 # Python's own errors say nothing of the project: their place must tell
 _PYTHONS = frozenset(
     [
@@ -113,28 +93,6 @@ class Fingerprint:
     tokens: tuple[tuple[str, float], ...]
     cut: bool = False
     about: str = ""
-
-
-def root_of(chain: tuple[Raised, ...]) -> Raised | None:
-    """Choose the exception that the others came of.
-
-    An exception that was merely being handled when another rose is passed over if it is of an everyday kind and the
-    other does not repeat what it said.
-
-    Args:
-        chain: from the root to the outermost.
-
-    Returns:
-        The one to blame, None for an empty chain.
-    """
-    for number, raised in enumerate(chain):
-        following = chain[number + 1 : number + 2]
-        if raised.link != "context" or not following:
-            return raised
-        repeats = bool(raised.message) and raised.message[:80] in following[0].message
-        if raised.name not in _EVERYDAY or repeats:
-            return raised
-    return None
 
 
 def fingerprint(failure: Failure, layout: Layout) -> Fingerprint:

@@ -25,6 +25,8 @@ create trigger if not exists event_no_update before update on event
 create trigger if not exists event_no_delete before delete on event
     begin select raise(abort, 'the log is append-only'); end;
 """
+# the index on (run, seq) serves one run, the primary key all of them
+_OF_RUN = "select seq, run, kind, body, time from event where seq > ? and (? is null or run = ?) order by seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,8 @@ class Log:
             run: of one run; None for all.
             after: only those with a greater `seq`.
         """
-        where = "where seq > ?" + (" and run = ?" if run else "")
         with self._explained():
-            rows = self._db.execute(
-                f"select seq, run, kind, body, time from event {where} order by seq",  # noqa: S608 - two fixed texts
-                (after, run) if run else (after,),
-            ).fetchall()
+            rows = self._db.execute(_OF_RUN, (after, run, run)).fetchall()
         return [Event(seq, of, kind, json.loads(body), time) for seq, of, kind, body, time in rows]
 
     def last_run(self) -> str | None:

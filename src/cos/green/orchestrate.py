@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from cos.green.dispatch import Answer, Dispatcher, services
 from cos.green.errors import GitFailed, RunGoesOn
 from cos.green.imports import Imports
 from cos.green.merge import MergeQueue
-from cos.green.mission import Budget
+from cos.green.options import Options, options_from
 from cos.green.orphans import end_orphans
 from cos.green.parse_report import parse_report
 from cos.green.plan import Planner
@@ -24,7 +23,7 @@ from cos.green.process import MARKER
 from cos.green.rules import Rules, load_rules
 from cos.green.scan import scan_run
 from cos.green.suite import Suite, Task, find_python
-from cos.green.verify import Verifier, regressions, summary
+from cos.green.verify import Verifier, counts_of, regressions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,37 +37,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.02
 _MOST_WAVES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a run was asked for; kept in its first event, so that `resume` goes on with the same."""
-
-    agent: str
-    agents: int = 2
-    attempts: int = 2
-    python: str | None = None
-    suite_limit_s: float = 1800.0
-    grant: tuple[str, ...] = ()
-    grant_weakening: tuple[str, ...] = ()
-    wall_s: float = 1800.0
-    idle_s: float = 600.0
-    output_bytes: int = 20_000_000
-    cost_usd: float | None = None
-    l1: str | None = None
-
-    @property
-    def budget(self) -> Budget:
-        """Limits of one attempt."""
-        return Budget(self.wall_s, self.idle_s, self.output_bytes, self.cost_usd)
-
-
-def options_from(data: dict[str, Any]) -> Options:
-    """Build options again from their JSON."""
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-    }
-    return Options(**values)
 
 
 class Stopped(Exception):
@@ -430,13 +398,3 @@ class Orchestrator:
                 self.repo.drop_worktree(path)
         trees = self.repo.state / "trees" / self.run
         shutil.rmtree(self.repo.state / "pycache" / trees.relative_to(trees.anchor), ignore_errors=True)
-
-
-def counts_of(run: Run) -> dict[str, Any]:
-    """Give what the history keeps of a run of the whole suite."""
-    slow = Counter(run.durations).most_common(10)
-    return {
-        **summary(run),
-        "failing_tests": sorted(run.failing)[:2000],
-        "slowest": [[test, round(seconds, 3)] for test, seconds in slow],
-    }

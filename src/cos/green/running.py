@@ -11,7 +11,8 @@ from cos.green.agents import Agent
 from cos.green.clock import monotonic, now
 from cos.green.errors import NoRun, RunGoesOn
 from cos.green.log import Log
-from cos.green.orchestrate import Options, Orchestrator, Stopped, options_from
+from cos.green.options import Options, options_from
+from cos.green.orchestrate import Orchestrator, Stopped
 from cos.green.orphans import end_orphans
 from cos.green.publish import Publisher
 from cos.green.state import RunState, fold

@@ -73,7 +73,7 @@ def _is_path(here: Path, text: str) -> bool:
 def _note(repo: Repo, found: Scan) -> None:
     """Keep the run's figures for `cos green history`."""
     from cos.green.log import Log  # noqa: PLC0415 - a scan of a file needs no log
-    from cos.green.orchestrate import counts_of  # noqa: PLC0415
+    from cos.green.verify import counts_of  # noqa: PLC0415
 
     log = Log(repo.make_state() / "log.db")
     flaky = [test for test, nature in found.natures.items() if nature == "flaky"]

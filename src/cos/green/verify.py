@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -151,4 +152,14 @@ def summary(run: Run) -> dict[str, Any]:
         "skipped": run.skipped,
         "xfailed": run.xfailed,
         "duration_s": round(run.duration_s, 3),
+    }
+
+
+def counts_of(run: Run) -> dict[str, Any]:
+    """Give what the history keeps of a run of the whole suite."""
+    slow = Counter(run.durations).most_common(10)
+    return {
+        **summary(run),
+        "failing_tests": sorted(run.failing)[:2000],
+        "slowest": [[test, round(seconds, 3)] for test, seconds in slow],
     }
