@@ -17,12 +17,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import psutil
 import uvloop
-from harness import Comparison, compare, quantile, save, table
+from harness import Comparison, Side, bootstrap, compare, quantile, save, table
 from redis.asyncio import Redis
 
 from cos.backend.cc.logging import log_l1
@@ -101,7 +100,9 @@ async def writers(core: Core, *, rounds: int) -> list[Comparison]:
     results = [
         await compare(record, autocommit, rounds=rounds, inner=1600, workers=32, name="Recorder, 32 callers"),
         await compare(record, autocommit, rounds=rounds, inner=200, name="Recorder, 1 caller"),
-        await compare(logged, transaction, rounds=rounds, inner=200, name="log_l1 in a session, one at a time"),
+        await compare(
+            logged, transaction, rounds=rounds, inner=200, name="log_l1 in a session, one at a time"
+        ),
     ]
     for one in connections:
         await one.close()
@@ -140,14 +141,16 @@ async def announced(core: Core, *, rounds: int, inner: int) -> Comparison:
     reader = await asyncio.create_subprocess_exec(
         sys.executable, "-c", READER, core.redis_url, key, naive_key, stdout=subprocess.PIPE
     )
-    assert reader.stdout is not None
-    await reader.stdout.readline()
+    lines = reader.stdout
+    if lines is None:
+        raise RuntimeError("the reader has no output")
+    await lines.readline()
     connection = await asyncpg.connect(core.database_url)
     insert = await connection.prepare(FLOOR_INSERT)
     latencies: dict[str, list[list[float]]] = {"ours": [], "naive": []}
 
     async def seen_after(began: float) -> float:
-        return float(await reader.stdout.readline()) - began
+        return float(await lines.readline()) - began
 
     async def ours() -> float:
         began = time.perf_counter()
@@ -172,8 +175,6 @@ async def announced(core: Core, *, rounds: int, inner: int) -> Comparison:
 
 
 def _latency_comparison(name: str, latencies: dict[str, list[list[float]]]) -> Comparison:
-    from harness import Side, bootstrap
-
     def p95(block: list[float]) -> float:
         return quantile(sorted(block), 0.95)
 
@@ -205,7 +206,9 @@ async def drained(core: Core, *, events: int) -> list[Figure]:
     """Drain a backlog, and see what it costs in memory."""
     await core.relay_looper.stop()
     for _ in range(events // 1000):
-        await core.recorder.record_many([new_event(type="bench.row", module="drain", data=DATA) for _ in range(1000)])
+        await core.recorder.record_many(
+            [new_event(type="bench.row", module="drain", data=DATA) for _ in range(1000)]
+        )
     process = psutil.Process()
     while await core.relay.turn() == 0 and core.relay.moved < 1000:
         pass  # attached and warm
@@ -225,14 +228,16 @@ async def drained(core: Core, *, events: int) -> list[Figure]:
 def _cos(*arguments: str, folder: Path) -> float:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    subprocess.run([COS, *arguments, "--data-dir", str(folder)], check=True, capture_output=True, env=environment)
+    subprocess.run(
+        [COS, *arguments, "--data-dir", str(folder)], check=True, capture_output=True, env=environment
+    )
     return time.perf_counter() - began
 
 
 def whole_commands(base: Path, *, times: int) -> list[Figure]:
     """Time what a person types."""
     cold, warm, rates, memory = [], [], [], []
-    lines = sum(1 for _ in gzip.open(REAL_FILE)) if REAL_FILE.exists() else 0
+    lines = gzip.decompress(REAL_FILE.read_bytes()).count(b"\n") if REAL_FILE.exists() else 0
     for number in range(times):
         folder = base / f"up-{number}"
         cold.append(_cos("up", "--detach", "--port", "0", folder=folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from cos.backend.app import create_app, with_edge
+from cos.common.redis import create_redis
 from cos.config import Settings, load_settings
 from cos.infra.folder import DataFolder
 from cos.infra.postgres import EmbeddedPostgres
@@ -58,15 +60,9 @@ async def clean(servers: RunningServers) -> None:
     connection = await asyncpg.connect(servers.postgres.url)
     await connection.execute(f"TRUNCATE {_TABLES}")  # house: sql (the names are ours)
     await connection.close()
-    client = _redis(servers)
+    client = create_redis(servers.redis.url)
     await client.flushall()
     await client.aclose()
-
-
-def _redis(servers: RunningServers) -> Any:
-    from cos.common.redis import create_redis
-
-    return create_redis(servers.redis.url)
 
 
 @pytest.fixture
@@ -117,7 +113,6 @@ def eventually() -> Callable[..., Awaitable[Any]]:
 @pytest.fixture
 def stream_of(core: Core) -> Callable[[str], Awaitable[list[tuple[str, dict[str, Any]]]]]:
     """Read a module's whole stream: positions and envelopes, in order."""
-    import json
 
     async def read(module: str) -> list[tuple[str, dict[str, Any]]]:
         number = await core.streams.generation()

@@ -54,12 +54,17 @@ class Settings(BaseSettings):
     )
     fsync: bool = Field(
         default=True,
-        description="Whether the embedded Postgres waits for the disk; off only for tests, a power cut then loses data.",
+        description="Whether the embedded Postgres waits for the disk; off (tests only), a power cut loses data.",
     )
     max_data_bytes: int = Field(
-        default=1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest `data` of one event, in bytes of JSON."
+        default=1024 * 1024,
+        ge=1024,
+        le=64 * 1024 * 1024,
+        description="Largest `data` of one event, in bytes of JSON.",
     )
-    max_data_depth: int = Field(default=64, ge=1, le=500, description="Deepest nesting of one event's `data`.")
+    max_data_depth: int = Field(
+        default=64, ge=1, le=500, description="Deepest nesting of one event's `data`."
+    )
     max_body_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1024,
@@ -72,16 +77,26 @@ class Settings(BaseSettings):
     record_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="How long a record may wait to become durable, in seconds."
     )
-    relay_batch: int = Field(default=1000, ge=1, le=10_000, description="Most events that the relay moves at once.")
+    relay_batch: int = Field(
+        default=1000, ge=1, le=10_000, description="Most events that the relay moves at once."
+    )
     relay_poll_seconds: float = Field(
-        default=0.25, gt=0, le=60, description="How long a missed ring of the doorbell delays an event, in seconds."
+        default=0.25,
+        gt=0,
+        le=60,
+        description="How long a missed ring of the doorbell delays an event, in seconds.",
     )
     redis_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
         default="mem0", description="First part of each Redis key and channel."
     )
-    db_pool_size: int = Field(default=10, ge=2, le=500, description="Most Postgres connections of one process's API.")
+    db_pool_size: int = Field(
+        default=10, ge=2, le=500, description="Most Postgres connections of one process's API."
+    )
     stop_timeout_seconds: float = Field(
-        default=4.0, gt=0, le=300, description="How long requests in flight may take to finish at a stop, in seconds."
+        default=4.0,
+        gt=0,
+        le=300,
+        description="How long requests in flight may take to finish at a stop, in seconds.",
     )
 
 

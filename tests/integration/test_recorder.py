@@ -396,6 +396,18 @@ class TestTrouble:
         assert {key for key, recorded in outcomes.items() if recorded} <= set(kept)
         assert set(kept) <= set(outcomes)
 
+    @pytest.mark.parametrize("company", [0, 3])
+    async def test_one_whose_answer_was_lost_is_written_again_without_becoming_two(
+        self, recorder, pg, company
+    ) -> None:
+        """What a lane does after a connection was lost in mid-commit: the same event, which is there already."""
+        one = event(idempotency_key="k", prompt=PromptTrace(prompt="p"))
+        first = await recorder.record(one)
+        again = (await recorder.record_many([one, *(event() for _ in range(company))]))[0]
+        assert again == first
+        assert not again.duplicate
+        assert await pg.fetchval("SELECT count(*) FROM l1.record") == 1 + company
+
     async def test_a_postgres_that_is_away_is_waited_for_and_then_told(self, tmp_path, begin) -> None:
         recorder = await begin(url=f"postgresql://cos@/cos?host={tmp_path}", timeout_seconds=0.3)
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -458,6 +470,29 @@ class TestQueue:
         async with asyncio.timeout(10):  # its own time would be 30 s
             await asyncio.gather(*held, *waiting)
         assert await pg.fetchval("SELECT count(*) FROM l1.record") == 2
+
+    async def test_one_that_comes_while_others_are_told_of_room_is_written(
+        self, begin, locked, at_postgres
+    ) -> None:
+        """The lane has found the queue empty and is busy telling so: it looks again before it goes to sleep."""
+        recorder = await begin(lanes=1, queue_records=1)
+        held = begin_calls(recorder, 1)
+        await at_postgres()
+        given_up = begin_calls(recorder, 1)
+        await settle(recorder, 1)
+        given_up += begin_calls(recorder, 1)
+        await settle(recorder, 1)
+        async with recorder._room:
+            for caller in given_up:
+                caller.cancel()
+            await locked.rollback()
+            await asyncio.gather(*held)
+            await settle(recorder, 0)
+            late = begin_calls(recorder, 1)
+            await settle(recorder, 1)
+        async with asyncio.timeout(10):  # its own time would be 30 s
+            await asyncio.gather(*late)
+        await asyncio.gather(*given_up, return_exceptions=True)
 
     async def test_more_than_the_queue_holds_goes_alone(self, begin) -> None:
         recorder = await begin(queue_records=5)

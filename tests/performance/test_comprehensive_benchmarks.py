@@ -6,6 +6,8 @@ import itertools
 
 import httpx
 
+from cos.memory.event import new_event
+
 #: A bare route makes one query; a module route a handful, with an event, in one transaction. What these catch is a
 #: route that went wrong by its nature: a query a row, a connection a call, a wait for a timer.
 MOST_FOR_A_READ = 6.0
@@ -55,8 +57,6 @@ class TestAPIEndpointBenchmarks:
         self, served: httpx.AsyncClient, core, ratio_to
     ) -> None:
         """Pages go by position, not by offset: the last page of 20,000 events is as cheap as the first."""
-        from cos.memory.event import new_event
-
         for _ in range(20):
             done = await core.recorder.record_many(
                 [new_event(type="bench.page", module="bench", data={"n": n}) for n in range(1000)]

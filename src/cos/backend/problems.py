@@ -120,7 +120,8 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         return await _on_anything(request, error)
     wrong = [
-        {"at": ".".join(str(part) for part in one["loc"]), "message": str(one["msg"])} for one in error.errors()[:20]
+        {"at": ".".join(str(part) for part in one["loc"]), "message": str(one["msg"])}
+        for one in error.errors()[:20]
     ]
     first = wrong[0] if wrong else {"at": "body", "message": "not valid"}
     return problem(
@@ -164,7 +165,11 @@ async def _on_client_gone(request: Request, error: Exception) -> Response:
     del error
     _log.info("client_gone", path=request.url.path)
     return problem(
-        request, status=400, slug="client-gone", title="The client went away", detail="The request has no end."
+        request,
+        status=400,
+        slug="client-gone",
+        title="The client went away",
+        detail="The request has no end.",
     )
 
 

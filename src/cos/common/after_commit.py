@@ -73,8 +73,8 @@ def _on_end(session: Session, ended: SessionTransaction) -> None:
 def _run(work: _Work) -> None:
     try:
         work()
-    except Exception:
-        # The transaction is durable already: a failure here must not look like a failed commit.
+    except Exception:  # noqa: BLE001  (the transaction is durable already)
+        # A failure here must not look like a failed commit.
         _log.exception("after_commit_work_failed")
 
 

@@ -120,7 +120,9 @@ class CircuitBreaker:
 
     async def _probe(self, function: Callable[[], Awaitable[T]]) -> T:
         if self.state is State.OPEN or self._probing:
-            raise BreakerOpen(f"{self.name} failed {self._count} times in a row and is left alone for a moment.")
+            raise BreakerOpen(
+                f"{self.name} failed {self._count} times in a row and is left alone for a moment."
+            )
         self._probing = True
         try:
             return await self._watched(function, during=self._opened_at)

@@ -43,7 +43,9 @@ def configure(*, level: str, shape: Literal["auto", "text", "json"], stream: Tex
         cache_logger_on_first_use=False,
     )
     # What libraries say through the standard module, warnings and worse only.
-    logging.basicConfig(level=logging.WARNING, stream=out, format="%(levelname)s %(name)s %(message)s", force=True)
+    logging.basicConfig(
+        level=logging.WARNING, stream=out, format="%(levelname)s %(name)s %(message)s", force=True
+    )
 
 
 def _with_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

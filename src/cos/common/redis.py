@@ -86,9 +86,13 @@ def connect_error(url: str, error: Exception) -> CosError:
     if isinstance(error.__cause__, AuthenticationError | NoPermissionError):
         error = error.__cause__  # the client wraps what happens while it connects
     said = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    refused = isinstance(error, AuthenticationError | NoPermissionError) or said.startswith(("NOAUTH", "WRONGPASS"))
+    refused = isinstance(error, AuthenticationError | NoPermissionError) or said.startswith(
+        ("NOAUTH", "WRONGPASS")
+    )
     if refused or (isinstance(error, ResponseError) and "AUTH" in said.upper()):
-        return WrongPassword(f"Redis at {where(url)} refused the user or the password; correct them in COS_REDIS_URL.")
+        return WrongPassword(
+            f"Redis at {where(url)} refused the user or the password; correct them in COS_REDIS_URL."
+        )
     if isinstance(error, ResponseError):
         return RedisUnreachable(f"Redis at {where(url)} refused: {said}.")
     return RedisUnreachable(f"Redis at {where(url)} does not answer: {said}.")

@@ -21,6 +21,8 @@ MAX_SUBJECT = 500
 MAX_ID = 200
 MAX_KEY = 200
 MAX_PROMPT_BYTES = 4 * 1024 * 1024
+#: How much of a bad value a sentence shows, in characters.
+_SHOWN = 60
 
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _encoder = msgspec.json.Encoder()
@@ -157,12 +159,14 @@ def new_event(
 
 def _shown(value: Any) -> str:
     shown = ascii(value)
-    return shown if len(shown) <= 60 else shown[:57] + "…" + shown[-1]
+    return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "…" + shown[-1]
 
 
 def _in_utc(time: datetime) -> datetime:
     if time.tzinfo is None or time.utcoffset() is None:
-        raise BadInput(f"The time {time.isoformat()} has no timezone; add one, for example {time.isoformat()}+00:00.")
+        raise BadInput(
+            f"The time {time.isoformat()} has no timezone; add one, for example {time.isoformat()}+00:00."
+        )
     try:
         return time.astimezone(UTC)
     except OverflowError:
@@ -198,11 +202,13 @@ def _check_prompt(prompt: PromptTrace) -> None:
         if "\x00" in text:
             raise BadInput(f"The prompt trace's {name} holds a NUL character, which cannot be stored.")
     for name in ("latency_ms", "tokens_in", "tokens_out"):
-        number: int | None = getattr(prompt, name)
+        number: Any = getattr(prompt, name)
         if number is None:
             continue
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**31:
-            raise BadInput(f"The prompt trace's {name} {_shown(number)} is not a whole number from 0 to 2147483647.")
+            raise BadInput(
+                f"The prompt trace's {name} {_shown(number)} is not a whole number from 0 to 2147483647."
+            )
 
 
 def _encoded(data: Any, limits: Limits) -> bytes:

@@ -40,7 +40,7 @@ _log = structlog.get_logger("cos.relay")
 MAX_BATCH_BYTES = 1024 * 1024
 VERIFY_SECONDS = 1.0
 STANDBY_SECONDS = 1.0
-#: After a ring that found nothing settled, look again soon: the first commit of an overlapping pair waits for the other.
+#: After a ring that found nothing settled, look again soon: of two that overlap, the first waits for the other.
 FIRST_HORIZON_SECONDS = 0.002
 
 #: Where a row in the order of `sql.ENVELOPE` has its data.
@@ -124,7 +124,7 @@ class Relay:
         connection = self._connection
         if connection is None or connection.is_closed():
             connection = self._connection = await db.connect(self._url, name="cos relay")
-            self._generation = None
+            self._lose()
         if self._generation is None:
             self._ahead = None
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", _SHARD_LOCK, self._shard):
@@ -133,7 +133,7 @@ class Relay:
             await self._attach(connection)
         elif clock.monotonic() - self._verified_at >= VERIFY_SECONDS:
             await self._verify()
-            if self._generation is None:
+            if self.state != "running":
                 return 0
         rows, self._ahead = self._ahead or await self._read(connection, self._cursor), None
         if self._is_full(rows):
@@ -146,11 +146,11 @@ class Relay:
                 await asyncio.wait([reading], timeout=db.COMMAND_TIMEOUT_SECONDS)
                 raise
             ahead = await reading
-            self._ahead = ahead if self._generation is not None else None
+            self._ahead = ahead if self.state == "running" else None
             return 0
         if rows:
             await self._move(rows)
-            if self._generation is None:
+            if self.state != "running":
                 return 0
         return await self._rest(connection)
 
@@ -232,7 +232,7 @@ class Relay:
         self._verified_at = clock.monotonic()
         if held != life or tops != self._tops:
             _log.warning("streams_changed", generation=life.number if life else None)
-            self._generation = None
+            self._lose()
 
     async def _move(self, rows: list[asyncpg.Record]) -> None:
         life = self._generation
@@ -247,7 +247,7 @@ class Relay:
                 self._moved += len(events)
         if elsewhere:
             _log.warning("streams_ended_elsewhere", modules=sorted(elsewhere))
-            self._generation = None
+            self._lose()
             return
         self._cursor = last
         self._behind_horizon_seconds = 0.0
@@ -265,10 +265,14 @@ class Relay:
         for module, events in batches.items():
             yield module, self._tops.get(module, START), events
 
-    async def _detach(self) -> None:
+    def _lose(self) -> None:
+        """Forget where the streams stand; the next turn finds out."""
         self._generation = None
         self._ahead = None
         self.state = "detached"
+
+    async def _detach(self) -> None:
+        self._lose()
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
             with suppress(*db.LOST, asyncio.CancelledError):
@@ -300,5 +304,3 @@ def envelope_of(row: Any) -> messages.Envelope:
         traceparent=row[10],
         idempotencykey=row[13],
     )
-
-

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from cos.common import ids
@@ -122,7 +123,8 @@ def _append(session: Session, event: NewEvent, ordered: bool) -> Recorded:
     try:
         if ordered:
             cursor.execute(sql.LOCK_SUBJECT, (f"{event.module}\x1f{event.subject or ''}",))
-            if cursor.fetchone()[0]:
+            locked = cursor.fetchone()
+            if locked is not None and locked[0]:
                 raise Conflict(
                     "An ordered record must be the first write of its transaction; log it before anything else."
                 )
@@ -131,7 +133,7 @@ def _append(session: Session, event: NewEvent, ordered: bool) -> Recorded:
         if written is None:
             return _existing(cursor, event)
         prompt_id = _append_prompt(cursor, event)
-    except connection.dialect.dbapi.Error as error:
+    except AsyncAdapt_asyncpg_dbapi.Error as error:
         raise _as_cos_error(connection, error) from error
     finally:
         cursor.close()
@@ -177,4 +179,4 @@ def _as_cos_error(connection: Any, error: Exception) -> Exception:
     if connection.dialect.is_disconnect(error, None, None) or isinstance(driver, OSError):
         connection.invalidate(error)
         return PostgresUnreachable("The connection to Postgres was lost; the transaction is rolled back.")
-    return DBAPIError.instance(None, None, error, connection.dialect.dbapi.Error, dialect=connection.dialect)
+    return DBAPIError.instance(None, None, error, AsyncAdapt_asyncpg_dbapi.Error, dialect=connection.dialect)

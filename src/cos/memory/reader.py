@@ -93,11 +93,13 @@ async def get(session: AsyncSession, record_id: UUID) -> tuple[Envelope, dict[st
     row = (await session.execute(select(*_COLUMNS).where(record.c.id == record_id))).one_or_none()
     if row is None:
         return None
-    trace = (await session.execute(select(prompt_trace).where(prompt_trace.c.record_id == record_id))).one_or_none()
+    trace = (
+        await session.execute(select(prompt_trace).where(prompt_trace.c.record_id == record_id))
+    ).one_or_none()
     if trace is None:
         return envelope_of(row), None
     members = ("id", "prompt", "response", "model", "latency_ms", "tokens_in", "tokens_out")
-    return envelope_of(row), {name: value for name in members if (value := trace._mapping[name]) is not None}
+    return envelope_of(row), {name: value for name in members if (value := getattr(trace, name)) is not None}
 
 
 def _statement(query: Query) -> Select[Any]:
@@ -114,10 +116,15 @@ def _statement(query: Query) -> Select[Any]:
         statement = statement.where(record.c.time >= query.since)
     if query.until is not None:
         statement = statement.where(record.c.time < query.until)
+    return _placed(statement, query)
+
+
+def _placed(statement: Select[Any], query: Query) -> Select[Any]:
+    """Restrict and order by position."""
     if query.after is not None:
-        statement = statement.where(_PLACE > _bound(query.after))
+        statement = statement.where(_PLACE > _bound(query.after))  # noqa: SIM300  (a column is no constant)
     if query.before is not None:
-        statement = statement.where(_PLACE < _bound(query.before))
+        statement = statement.where(_PLACE < _bound(query.before))  # noqa: SIM300  (as above)
     if query.settled:
         statement = statement.where(record.c.xact < func.pg_snapshot_xmin(func.pg_current_snapshot()))
     if query.order == "desc":

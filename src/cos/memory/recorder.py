@@ -17,24 +17,15 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
+from typing import Protocol
 
 import asyncpg
-import msgspec
-import structlog
 
 from cos.common import clock, db, ids
 from cos.errors import BadInput, CosError, DiskFull, Overloaded, PostgresUnreachable, Unavailable
-from cos.memory import sql
 from cos.memory.event import NewEvent
-from cos.memory.l1_log import Recorded, row_of, rows_of
-from cos.memory.position import Position
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_log = structlog.get_logger("cos.recorder")
+from cos.memory.l1_log import Recorded
+from cos.memory.lane import Lane
 
 LANES = 2
 MAX_BATCH_RECORDS = 1000
@@ -42,7 +33,6 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 MAX_QUEUE_BYTES = 64 * 1024 * 1024
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 2.0
-WRITE_TIMEOUT_SECONDS = 20.0
 
 
 class Doorbell(Protocol):
@@ -58,7 +48,9 @@ class _Call:
 
     __slots__ = ("deadline", "done", "events", "size")
 
-    def __init__(self, events: Sequence[NewEvent], deadline: float, done: asyncio.Future[list[Recorded]]) -> None:
+    def __init__(
+        self, events: Sequence[NewEvent], deadline: float, done: asyncio.Future[list[Recorded]]
+    ) -> None:
         self.events = events
         self.size = events[0].size if len(events) == 1 else sum(event.size for event in events)
         self.deadline = deadline
@@ -109,7 +101,8 @@ class Recorder:
         if not self._lanes:
             loop = asyncio.get_running_loop()
             self._lanes = [
-                loop.create_task(self._run_lane(), name=f"recorder:{number}") for number in range(self._lane_count)
+                loop.create_task(self._run_lane(), name=f"recorder:{number}")
+                for number in range(self._lane_count)
             ]
 
     async def stop(self) -> None:
@@ -200,7 +193,7 @@ class Recorder:
                 return
 
     async def _run_lane(self) -> None:
-        lane = _Lane(self._url)
+        lane = Lane(self._url)
         try:
             while True:
                 batch = self._take()
@@ -227,7 +220,9 @@ class Recorder:
         records = size = 0
         while self._waiting:
             call = self._waiting[0]
-            if batch and (records + len(call.events) > MAX_BATCH_RECORDS or size + call.size > MAX_BATCH_BYTES):
+            if batch and (
+                records + len(call.events) > MAX_BATCH_RECORDS or size + call.size > MAX_BATCH_BYTES
+            ):
                 break
             self._waiting.popleft()
             self._waiting_records -= len(call.events)
@@ -239,18 +234,22 @@ class Recorder:
             size += call.size
         return batch
 
-    async def _write(self, lane: _Lane, batch: list[_Call]) -> None:
+    async def _write(self, lane: Lane, batch: list[_Call]) -> None:
         try:
             await self._write_until_durable(lane, batch)
         except asyncio.CancelledError:
             for call in batch:
-                call.fail(Unavailable("COS stopped while the event was being written; it may or may not be there."))
+                call.fail(
+                    Unavailable("COS stopped while the event was being written; it may or may not be there.")
+                )
             raise
         except Exception as error:  # noqa: BLE001  (whatever it is belongs to the callers, the lane goes on)
             for call in batch:
-                call.fail(error if isinstance(error, CosError) else Unavailable(f"The write failed: {error!r}."))
+                call.fail(
+                    error if isinstance(error, CosError) else Unavailable(f"The write failed: {error!r}.")
+                )
 
-    async def _write_until_durable(self, lane: _Lane, batch: list[_Call]) -> None:
+    async def _write_until_durable(self, lane: Lane, batch: list[_Call]) -> None:
         pause = FIRST_RETRY_SECONDS
         while batch:
             try:
@@ -273,109 +272,13 @@ class Recorder:
                     call.done.set_result([found[event.id] for event in call.events])
             return
 
-    async def _write_apart(self, lane: _Lane, batch: list[_Call], error: Exception) -> None:
+    async def _write_apart(self, lane: Lane, batch: list[_Call], error: Exception) -> None:
         """Find the call that cannot be written by writing each on its own."""
         if len(batch) == 1:
             batch[0].fail(_refused(error))
             return
         for call in batch:
             await self._write_until_durable(lane, [call])
-
-
-class _Lane:
-    """One connection with its prepared statements; opened when needed, again when lost."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: asyncpg.Connection[Any] | None = None
-        self._one: Any = None
-        self._many: Any = None
-
-    async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(*db.LOST):
-                await connection.close(timeout=2)
-
-    async def write(self, events: list[NewEvent]) -> dict[UUID, Recorded]:
-        """Write the events in one transaction; gives what became of each, by its id."""
-        connection = self._connection
-        if connection is None or connection.is_closed():
-            connection = await self._open()
-        if any(event.prompt is not None for event in events):
-            async with connection.transaction():
-                found = await self._insert(connection, events)
-                await self._insert_prompts(connection, events, found)
-        else:
-            found = await self._insert(connection, events)
-        return found
-
-    async def _open(self) -> asyncpg.Connection[Any]:
-        connection = self._connection = await db.connect(self._url, name="cos recorder")
-        self._one = await connection.prepare(sql.INSERT_ONE)
-        self._many = await connection.prepare(sql.INSERT_MANY)
-        return connection
-
-    async def _insert(self, connection: asyncpg.Connection[Any], events: list[NewEvent]) -> dict[UUID, Recorded]:
-        if len(events) == 1:
-            event = events[0]
-            row = await self._one.fetchrow(*row_of(event), timeout=WRITE_TIMEOUT_SECONDS)
-            if row is not None:
-                return {event.id: Recorded(event.id, Position(row[0], row[1]))}
-            found: dict[UUID, Recorded] = {}
-        else:
-            rows = await self._many.fetch(*rows_of(events), timeout=WRITE_TIMEOUT_SECONDS)
-            found = {row[0]: Recorded(row[0], Position(row[1], row[2])) for row in rows}
-            if len(found) == len(events):
-                return found
-        missing = [event for event in events if event.id not in found]
-        found.update(await _existing(connection, missing))
-        return found
-
-    async def _insert_prompts(
-        self, connection: asyncpg.Connection[Any], events: list[NewEvent], found: dict[UUID, Recorded]
-    ) -> None:
-        rows = []
-        for event in events:
-            trace, recorded = event.prompt, found[event.id]
-            if trace is not None and recorded.id == event.id and recorded.prompt_id is None:
-                prompt_id = ids.uuid7()
-                rows.append(
-                    (
-                        prompt_id,
-                        event.id,
-                        trace.prompt,
-                        trace.response,
-                        trace.model,
-                        trace.latency_ms,
-                        trace.tokens_in,
-                        trace.tokens_out,
-                    )
-                )
-                found[event.id] = Recorded(recorded.id, recorded.position, prompt_id=prompt_id)
-            elif recorded.duplicate and recorded.id in found:
-                # The first one stands in this batch: its trace is written in this moment.
-                found[event.id] = msgspec.structs.replace(recorded, prompt_id=found[recorded.id].prompt_id)
-        if rows:
-            await connection.execute(sql.INSERT_PROMPTS, *zip(*rows, strict=True), timeout=WRITE_TIMEOUT_SECONDS)
-
-
-async def _existing(connection: asyncpg.Connection[Any], events: Iterable[NewEvent]) -> dict[UUID, Recorded]:
-    """Find the records that stood in the way: our own, written before the connection was lost, or an earlier one."""
-    missing = list(events)
-    keys = [event.idempotency_key for event in missing if event.idempotency_key is not None]
-    rows = await connection.fetch(
-        sql.FIND_EXISTING, [event.id for event in missing], keys, timeout=WRITE_TIMEOUT_SECONDS
-    )
-    by_id = {row["id"]: row for row in rows}
-    by_key = {row["idempotency_key"]: row for row in rows if row["idempotency_key"] is not None}
-    found: dict[UUID, Recorded] = {}
-    for event in missing:
-        own = by_id.get(event.id)
-        row = own if own is not None else by_key[event.idempotency_key]
-        position = Position(row["xact"], row["seq"])
-        found[event.id] = Recorded(row["id"], position, duplicate=own is None, prompt_id=row["prompt_id"])
-    return found
 
 
 def _still_waiting(batch: list[_Call], error: Exception) -> list[_Call]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from redis.asyncio import Redis
 
 from cos.common import messages
-from cos.memory.position import START, Position
+from cos.memory.position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -107,7 +107,7 @@ class Core:
             started_at_seconds=clock.monotonic(),
         )
 
-    async def __aenter__(self) -> Core:
+    async def __aenter__(self) -> Self:
         """Start the parts."""
         try:
             self._stack.push_async_callback(self.redis.aclose)

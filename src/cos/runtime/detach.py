@@ -111,7 +111,9 @@ def _await_ready(child: subprocess.Popen[bytes], pipe: Any, progress: Callable[[
             chunk = pipe.read(65536)
             if not chunk:
                 code = child.wait(timeout=10)
-                raise Failed(f"COS ended while it was starting (exit code {code}); {log} says why.", abs(code) or 1)
+                raise Failed(
+                    f"COS ended while it was starting (exit code {code}); {log} says why.", abs(code) or 1
+                )
             *lines, pending = (pending + chunk).split(b"\n")
             for message in map(json.loads, lines):
                 if "progress" in message:

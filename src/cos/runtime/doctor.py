@@ -42,7 +42,7 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """Make all checks; never raises for what it finds."""
     findings = [
-        Finding("Python", True, f"{platform.python_version()} ({sys.executable})"),
+        Finding("Python", ok=True, found=f"{platform.python_version()} ({sys.executable})"),
         _tried("Postgres binary", lambda: read_version(find_postgres_bin() / "postgres")),
         _tried("Redis binary", lambda: read_version(find_redis_server())),
     ]
@@ -53,14 +53,19 @@ async def examine(settings: Settings) -> list[Finding]:
     findings.append(_disk(settings))
     state = await status(settings)
     if state["api"]["pid"] is None:
-        findings.append(Finding("COS", True, "not running", "start it with: cos up"))
+        findings.append(Finding("COS", ok=True, found="not running", advice="start it with: cos up"))
         findings.append(_tried(f"port {settings.port}", lambda: _free(settings.port)))
         for name, given in (("postgres", settings.database_url), ("redis", settings.redis_url)):
             if given is not None:
                 findings.append(await _given(name, given.get_secret_value()))
         return findings
     findings.append(
-        Finding("COS", state["health"] == "ok", f"{state['health']}, {state['api']['url']}", " ".join(state["causes"]))
+        Finding(
+            "COS",
+            state["health"] == "ok",
+            f"{state['health']}, {state['api']['url']}",
+            " ".join(state["causes"]),
+        )
     )
     findings.append(await _migrated(state["postgres"]["url"]))
     return findings
@@ -68,9 +73,9 @@ async def examine(settings: Settings) -> list[Finding]:
 
 def _tried(check: str, look: Callable[[], str]) -> Finding:
     try:
-        return Finding(check, True, look())
+        return Finding(check, ok=True, found=look())
     except CosError as error:
-        return Finding(check, False, "not usable", error.detail)
+        return Finding(check, ok=False, found="not usable", advice=error.detail)
 
 
 def _free(port: int) -> str:
@@ -95,19 +100,22 @@ async def _given(name: str, url: str) -> Finding:
             finally:
                 await client.aclose()
     except CosError as error:
-        return Finding(f"given {name}", False, "not usable", error.detail)
-    return Finding(f"given {name}", True, "answers")
+        return Finding(f"given {name}", ok=False, found="not usable", advice=error.detail)
+    return Finding(f"given {name}", ok=True, found="answers")
 
 
 async def _migrated(url: str) -> Finding:
     try:
         connection = await db.connect(url, name="cos doctor")
     except CosError as error:
-        return Finding("database", False, "not reachable", error.detail)
+        return Finding("database", ok=False, found="not reachable", advice=error.detail)
     try:
         revision = await connection.fetchval("SELECT version_num FROM public.alembic_version")
     finally:
         await connection.close(timeout=2)
     return Finding(
-        "database", revision == HEAD, f"revision {revision}", "" if revision == HEAD else "restart COS to migrate it"
+        "database",
+        revision == HEAD,
+        f"revision {revision}",
+        "" if revision == HEAD else "restart COS to migrate it",
     )

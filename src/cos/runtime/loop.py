@@ -13,6 +13,6 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     if sys.platform == "win32":
         asyncio.run(main)
         return
-    import uvloop
+    import uvloop  # noqa: PLC0415  (not on every platform)
 
     uvloop.run(main)

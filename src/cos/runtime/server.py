@@ -41,11 +41,13 @@ def bind(port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EACCES:
-            raise PortTaken(f"Port {port} may not be used by this account; choose one above 1023 with --port.") from None
+            raise PortTaken(
+                f"Port {port} may not be used by this account; choose one above 1023 with --port."
+            ) from None
         raise PortTaken(
             f"Port {port} on {HOST} is taken by another program; stop it, or choose another with --port."
         ) from None
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003  (positional only)
     return listener
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cos.common import redis as redis_client
 from cos.errors import BadSetting
@@ -44,7 +44,7 @@ class Servers:
             else ExternalServer(url=settings.redis_url.get_secret_value())
         )
 
-    async def __aenter__(self) -> Servers:
+    async def __aenter__(self) -> Self:
         """Start Postgres, then Redis, then migrate."""
         try:
             await self._start("Postgres", self.postgres)
@@ -66,7 +66,9 @@ class Servers:
     async def _start(self, name: str, server: Server) -> None:
         self._stack.push_async_callback(server.stop)
         await server.start()
-        self._progress(f"{name:<12}{'given' if server.state == 'external' else f'running (pid {server.pid})'}")
+        self._progress(
+            f"{name:<12}{'given' if server.state == 'external' else f'running (pid {server.pid})'}"
+        )
 
 
 async def check_redis(url: str) -> None:

@@ -107,7 +107,9 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         listener = bind(settings.port)
         stack.callback(listener.close)
         progress(f"Data        {folder.path}")
-        servers = await stack.enter_async_context(Servers(settings=settings, folder=folder, progress=progress))
+        servers = await stack.enter_async_context(
+            Servers(settings=settings, folder=folder, progress=progress)
+        )
         core = await stack.enter_async_context(
             Core(settings=settings, database_url=servers.postgres.url, redis_url=servers.redis.url)
         )

@@ -126,7 +126,9 @@ class RedisValidation(BaseModel):
 
     publish_success: bool
     published_message: dict[str, Any] | None = None
-    redis_latency_ms: float | None = Field(default=None, description="from the commit to the entry being read back")
+    redis_latency_ms: float | None = Field(
+        default=None, description="from the commit to the entry being read back"
+    )
     connection_status: str = Field(description="connected, disconnected or error")
     error_details: str | None = None
 

@@ -60,7 +60,9 @@ async def create_module(db: AsyncSession, given: ModuleIn) -> Module:
 
 async def list_modules(db: AsyncSession, *, skip: int, limit: int) -> list[Module]:
     """Give the modules in the order in which they were registered."""
-    found = await db.execute(select(modules).order_by(modules.c.created_at, modules.c.id).offset(skip).limit(limit))
+    found = await db.execute(
+        select(modules).order_by(modules.c.created_at, modules.c.id).offset(skip).limit(limit)
+    )
     return [Module.model_validate(row) for row in found]
 
 
@@ -95,7 +97,9 @@ async def change_module(db: AsyncSession, module_id: str, patch: ModulePatch) ->
 
 async def delete_module(db: AsyncSession, module_id: str) -> Module:
     """Remove a module and give it as it was; raises NotFound."""
-    gone = (await db.execute(delete(modules).where(modules.c.id == module_id).returning(modules))).one_or_none()
+    gone = (
+        await db.execute(delete(modules).where(modules.c.id == module_id).returning(modules))
+    ).one_or_none()
     if gone is None:
         raise _no_module(module_id)
     was = Module.model_validate(gone)
@@ -170,7 +174,7 @@ async def _read_back(services: Services, written: L1Ids) -> RedisValidation:
             while (found := await services.breaker.call(entry)) is None:
                 # Looked at here too: a cancellation that comes with an answer can be swallowed on the way (3.11).
                 if clock.monotonic() - began >= READ_BACK_SECONDS:
-                    raise TimeoutError
+                    raise TimeoutError  # noqa: TRY301  (the same end as the timeout's own)
                 await asyncio.sleep(_READ_BACK_POLL_SECONDS)
     except TimeoutError:
         return RedisValidation(
@@ -179,7 +183,9 @@ async def _read_back(services: Services, written: L1Ids) -> RedisValidation:
             error_details=f"The relay did not announce the event within {READ_BACK_SECONDS:g} s; it will.",
         )
     except BreakerOpen as error:
-        return RedisValidation(publish_success=False, connection_status="disconnected", error_details=error.detail)
+        return RedisValidation(
+            publish_success=False, connection_status="disconnected", error_details=error.detail
+        )
     except redis_client.LOST as error:
         refused = isinstance(error, ResponseError)
         return RedisValidation(
@@ -202,4 +208,6 @@ def _no_module(module_id: str) -> NotFound:
 
 
 def _name_taken(name: str) -> Conflict:
-    return Conflict(f"A module named {ascii(name)[:80]} exists already; choose another name or change that one.")
+    return Conflict(
+        f"A module named {ascii(name)[:80]} exists already; choose another name or change that one."
+    )

@@ -88,7 +88,9 @@ async def list_events(
     before: Annotated[str | None, Query(description="position to stop before")] = None,
     order: reader.Order = "asc",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    settled: Annotated[bool, Query(description="leave out what an open transaction may still precede")] = False,
+    settled: Annotated[
+        bool, Query(description="leave out what an open transaction may still precede")
+    ] = False,
 ) -> Response:
     """List events by position, a page at a time: `next` of one is `after` (newest first: `before`) of the next."""
     for text in (module, type, subject):

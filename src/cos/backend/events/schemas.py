@@ -85,7 +85,9 @@ class StreamReceipt(msgspec.Struct):
 def answers(*names: str) -> dict[str, Any]:
     """Describe a good answer that has one of these shapes, for a route's OpenAPI entry."""
     schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
-    return {"content": {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}}
+    return {
+        "content": {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}
+    }
 
 
 _NULLABLE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
@@ -134,7 +136,17 @@ _ENVELOPE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "title": "Envelope",
     "description": "One recorded event: a CloudEvents 1.0 envelope. Members without a value are left out.",
-    "required": ["specversion", "id", "source", "type", "time", "module", "level", "position", "recordedtime"],
+    "required": [
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "time",
+        "module",
+        "level",
+        "position",
+        "recordedtime",
+    ],
     "properties": {
         "specversion": {"const": "1.0"},
         "id": {"type": "string", "format": "uuid"},
@@ -146,13 +158,20 @@ _ENVELOPE_SCHEMA: dict[str, Any] = {
         "data": {"description": "the JSON value that was recorded"},
         "module": _TEXT,
         "level": _TEXT,
-        "position": {**_TEXT, "pattern": "^[0-9]+-[0-9]+$", "description": "place in the log, id in its stream"},
+        "position": {
+            **_TEXT,
+            "pattern": "^[0-9]+-[0-9]+$",
+            "description": "place in the log, id in its stream",
+        },
         "recordedtime": {**_TIME, "description": "when it was recorded"},
         "requestid": _TEXT,
         "traceid": _TEXT,
         "traceparent": _TEXT,
         "idempotencykey": _TEXT,
-        "prompt": {"type": "object", "description": "its prompt trace, where one event is asked for and has one"},
+        "prompt": {
+            "type": "object",
+            "description": "its prompt trace, where one event is asked for and has one",
+        },
     },
 }
 _PAGE_SCHEMA: dict[str, Any] = {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STREAM_BATCH = 1000
 STREAM_BATCH_BYTES = 2 * 1024 * 1024
 MAX_ARRAY = 10_000
+_YIELD_EVERY = 500
 #: What a line may hold beside its data: names, ids, a prompt and its answer.
 _LINE_OVERHEAD_BYTES = 12 * 1024 * 1024
 
@@ -59,7 +60,7 @@ async def record_array(services: Services, body: bytes) -> Receipts:
             events.append(one.checked(limits))
         except CosError as error:
             raise type(error)(f"Event {number} of the array: {error.detail}", index=number) from None
-        if number % 500 == 499:
+        if number % _YIELD_EVERY == _YIELD_EVERY - 1:
             await asyncio.sleep(0)  # a long array must not hold up the others' requests
     done = await services.recorder.record_many(events)
     repeated = sum(one.duplicate for one in done)
@@ -103,16 +104,14 @@ async def record_stream(services: Services, chunks: AsyncIterable[bytes]) -> Str
     return result
 
 
-class _BadLine(Exception):  # noqa: N818  (carries an error, is none itself)
+class _BadLine(Exception):
     def __init__(self, line: int, error: CosError) -> None:
         super().__init__(line)
         self.line = line
         self.error = error
 
 
-async def _batches(
-    chunks: AsyncIterable[bytes], limits: Limits
-) -> AsyncIterator[list[NewEvent]]:
+async def _batches(chunks: AsyncIterable[bytes], limits: Limits) -> AsyncIterator[list[NewEvent]]:
     """Check the lines; what stands before a bad line is given as a batch before the bad line is raised."""
     batch: list[NewEvent] = []
     size = number = 0

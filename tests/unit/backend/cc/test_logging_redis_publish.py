@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
@@ -15,7 +14,7 @@ from cos.runtime.core import Core
 
 
 @pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[L1Ids]]:
+def published(monkeypatch: pytest.MonkeyPatch) -> list[L1Ids]:
     """Listen at the hook, which goes on to do its work."""
     seen: list[L1Ids] = []
     real = cc_logging._publish_l1_event
@@ -25,7 +24,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[L1Ids]]:
         real(ids, doorbell)
 
     monkeypatch.setattr(cc_logging, "_publish_l1_event", listening)
-    yield seen
+    return seen
 
 
 class TestLogL1RedisPublishAfterCommit:
