@@ -29,8 +29,8 @@ class Picked:
     """
 
     commit: str | None
+    tree: Path
     conflicts: tuple[str, ...] = ()
-    tree: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,10 @@ class MergeQueue:
             "cherry-pick", "--allow-empty", "--keep-redundant-commits", commit, cwd=tree, date=self._date()
         )
         if code == 0:
-            return Picked(self.repo.git("rev-parse", "HEAD", cwd=tree).strip(), tree=tree)
+            return Picked(self.repo.git("rev-parse", "HEAD", cwd=tree).strip(), tree)
         names = self.repo.git("diff", "--name-only", "--diff-filter=U", "-z", cwd=tree, check=False)
         self.repo.git_code("cherry-pick", "--abort", cwd=tree)
-        return Picked(None, tuple(name for name in names.split("\0") if name) or ("?",))
+        return Picked(None, tree, tuple(name for name in names.split("\0") if name) or ("?",))
 
     def try_out(
         self, mission: Mission, tree: Path, changed: Iterable[str], imports: Imports, before: dict[str, str]

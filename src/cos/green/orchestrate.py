@@ -22,7 +22,7 @@ from cos.green.plan import Planner
 from cos.green.process import MARKER
 from cos.green.rules import Rules, load_rules
 from cos.green.scan import scan_run
-from cos.green.suite import Suite, Task, find_python
+from cos.green.suite import TEMPORARY, Suite, Task, find_python
 from cos.green.verify import Verifier, counts_of, regressions
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ class Orchestrator:
         """
         end_orphans(self.repo.root)
         self.repo.unlock()
+        for left in self.repo.state.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(left, ignore_errors=True)
         rules = load_rules(self.repo.root)
         self.rules = replace(
             rules,
@@ -349,10 +351,7 @@ class Orchestrator:
             return
         assert self._imports is not None  # noqa: S101 - set before any mission moves
         changed = one.evidence.get("changed", [])
-        reasons: list[str] = []
-        counts: dict[str, Any] = {}
-        if picked.tree is not None:
-            reasons, counts = self.queue.try_out(one.mission, picked.tree, changed, self._imports, before)
+        reasons, counts = self.queue.try_out(one.mission, picked.tree, changed, self._imports, before)
         if reasons:
             self._say("refused", mission=name, reasons=reasons, evidence={"merge": counts})
             return

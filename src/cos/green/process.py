@@ -11,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cos.green.clock import monotonic, pause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 MARKER = "COS_GREEN_HOME"
 _PR_SET_PDEATHSIG = 1
@@ -126,37 +126,33 @@ def run_all(
         How each ended, in their order.
     """
     results: dict[int, Ended] = {}
-    running: dict[int, tuple[subprocess.Popen[bytes], int, float, str]] = {}
+    running: dict[int, tuple[subprocess.Popen[bytes], IO[bytes], float]] = {}
     waiting = list(enumerate(jobs))
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 number, (command, cwd, env) = waiting.pop(0)
-                file, path = tempfile.mkstemp(prefix="cos-green-")
-                running[number] = (start(command, cwd=cwd, env=env, output=file), file, monotonic(), path)
-            for number, (process, file, began, path) in list(running.items()):
+                file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - without a name, so a kill leaves nothing behind
+                process = start(command, cwd=cwd, env=env, output=file.fileno())
+                running[number] = (process, file, monotonic())
+            for number, (process, wrote, began) in list(running.items()):
                 code = process.poll()
                 late = monotonic() - began > limit_s
                 if code is None and not late:
                     continue
                 finish(process)  # also what the program left behind in its group
-                results[number] = Ended(code, _tail(file), monotonic() - began)
-                _discard(file, path)
+                results[number] = Ended(code, _tail(wrote.fileno()), monotonic() - began)
+                wrote.close()
                 del running[number]
             if running:
                 pause(0.005)
     finally:
-        for process, file, _, path in running.values():
+        for process, wrote, _ in running.values():
             finish(process)
-            _discard(file, path)
+            wrote.close()
     return [results[number] for number in range(len(jobs))]
 
 
 def _tail(file: int, limit: int = 1_000_000) -> str:
     size = os.fstat(file).st_size
     return os.pread(file, limit, max(0, size - limit)).decode("utf-8", errors="replace")
-
-
-def _discard(file: int, path: str) -> None:
-    os.close(file)
-    Path(path).unlink(missing_ok=True)

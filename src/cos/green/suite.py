@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROBE = Path(__file__).parent / "probe"
 _NO_TESTS, _USAGE, _INTERNAL = 5, 4, 3
 _MANY_IDS = 1000
+TEMPORARY = "reports-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,9 @@ def run_pairs(pairs: Sequence[tuple[Suite, Task]], at_once: int = 2) -> list[Run
     Returns:
         The runs in the order of the pairs; raises as `Suite.run` does.
     """
-    with tempfile.TemporaryDirectory(prefix="cos-green-") as folder:
+    kept = pairs[0][0].home / ".cos" / "green" if pairs else None
+    inside = str(kept) if kept is not None and kept.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=inside) as folder:
         reports = [Path(folder) / f"{number}.jsonl" for number in range(len(pairs))]
         jobs = [suite.job(task, report) for (suite, task), report in zip(pairs, reports, strict=True)]
         limit_s = max((suite.limit_s for suite, _ in pairs), default=0.0)
