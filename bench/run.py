@@ -136,7 +136,7 @@ async def announced(core: Core, *, rounds: int, inner: int) -> Comparison:
         number = await core.streams.generation()
         await asyncio.sleep(0.01)
     key = core.streams.key("seen", number)
-    while not await client.exists(key):
+    while not await client.exists(key):  # noqa: ASYNC110  (as above)
         await asyncio.sleep(0.01)
     reader = await asyncio.create_subprocess_exec(
         sys.executable, "-c", READER, core.redis_url, key, naive_key, stdout=subprocess.PIPE

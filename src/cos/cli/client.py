@@ -40,7 +40,9 @@ def api(settings: Settings, url: str | None) -> Iterator[httpx.Client]:
         with httpx.Client(base_url=base, timeout=timeout, trust_env=False) as client:
             yield client
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-        raise BadSetting(f"The address {base!r} is not one of an API; it looks like http://127.0.0.1:8000.") from None
+        raise BadSetting(
+            f"The address {base!r} is not one of an API; it looks like http://127.0.0.1:8000."
+        ) from None
     except httpx.ConnectError:
         raise NotRunning(f"No COS answers at {base}; start it with: cos up") from None
     except httpx.HTTPError as error:

@@ -20,7 +20,9 @@ _RETRY_LIMIT_SECONDS = 60.0
 _SHOWN_DATA = 80
 
 Module = Annotated[str | None, typer.Option("--module", "-m", help="Of this module only.")]
-Type = Annotated[str | None, typer.Option("--type", "-t", help="Of this type only; a trailing * matches more.")]
+Type = Annotated[
+    str | None, typer.Option("--type", "-t", help="Of this type only; a trailing * matches more.")
+]
 Subject = Annotated[str | None, typer.Option("--subject", "-s", help="About this subject only.")]
 
 
@@ -53,7 +55,9 @@ def log(
         text = given.decode()
         json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"The data is not JSON ({error}); text needs quotes of its own: --data '\"some text\"'.") from None
+        raise BadInput(
+            f"The data is not JSON ({error}); text needs quotes of its own: --data '\"some text\"'."
+        ) from None
     members = {
         "type": event_type,
         "module": module,
@@ -66,7 +70,9 @@ def log(
     head = json.dumps({name: value for name, value in members.items() if value is not None})
     body = f'{head[:-1]}, "data": {text}}}'
     with api(settings(data_dir=data_dir), api_url) as client:
-        done = answer(client.post("/events", content=body.encode(), headers={"content-type": "application/json"}))
+        done = answer(
+            client.post("/events", content=body.encode(), headers={"content-type": "application/json"})
+        )
     if as_json:
         show_json(done)
     else:
@@ -79,7 +85,9 @@ def events(
     subject: Subject = None,
     since: Annotated[str | None, typer.Option("--since", help="Happened at this time or later.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Happened before this time.")] = None,
-    after: Annotated[str | None, typer.Option("--after", help="Recorded after this position, oldest first.")] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", help="Recorded after this position, oldest first.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 20,
     data_dir: DataDir = None,
     api_url: ApiUrl = None,
@@ -99,7 +107,9 @@ def events(
         "order": "asc" if after is not None else "desc",
     }
     with api(settings(data_dir=data_dir), api_url) as client:
-        page = answer(client.get("/events", params={name: value for name, value in wanted.items() if value is not None}))
+        page = answer(
+            client.get("/events", params={name: value for name, value in wanted.items() if value is not None})
+        )
     found = page["events"] if after is not None else page["events"][::-1]
     if as_json:
         show_json({"events": found, "next": page["next"]})
@@ -112,7 +122,8 @@ def tail(
     event_type: Type = None,
     subject: Subject = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="Begin after this position; 0-0 is the beginning of the log.")
+        str | None,
+        typer.Option("--since", help="Begin after this position; 0-0 is the beginning of the log."),
     ] = None,
     data_dir: DataDir = None,
     api_url: ApiUrl = None,
@@ -154,7 +165,9 @@ def tail(
 def _last_position(client: httpx.Client) -> str:
     from cos.cli.client import answer
 
-    newest = answer(client.get("/events", params={"order": "desc", "limit": "1", "settled": "true"}))["events"]
+    newest = answer(client.get("/events", params={"order": "desc", "limit": "1", "settled": "true"}))[
+        "events"
+    ]
     return str(newest[0]["position"]) if newest else "0-0"
 
 

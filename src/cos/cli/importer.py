@@ -39,16 +39,22 @@ def _group() -> None:
 
 @app.command(name="events")
 def events(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, gzip or not; - reads standard input.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSON lines, gzip or not; - reads standard input.")
+    ],
     module: Annotated[str, typer.Option("--module", "-m", help="Module of the events.")] = "import",
     event_type: Annotated[str, typer.Option("--type", "-t", help="Type of the events.")] = "event.imported",
     key_field: Annotated[
-        str | None, typer.Option("--key-field", help="Field that tells one event from another; default: all of it.")
+        str | None,
+        typer.Option("--key-field", help="Field that tells one event from another; default: all of it."),
     ] = None,
     time_field: Annotated[
-        str | None, typer.Option("--time-field", help=f"Field with the time; default: {', '.join(TIME_FIELDS)}.")
+        str | None,
+        typer.Option("--time-field", help=f"Field with the time; default: {', '.join(TIME_FIELDS)}."),
     ] = None,
-    subject_field: Annotated[str | None, typer.Option("--subject-field", help="Field that becomes the subject.")] = None,
+    subject_field: Annotated[
+        str | None, typer.Option("--subject-field", help="Field that becomes the subject.")
+    ] = None,
     data_dir: DataDir = None,
     api_url: ApiUrl = None,
     as_json: Json = False,
@@ -58,9 +64,8 @@ def events(
     A line is any JSON object: all of it becomes the event's data. Each line has a key made of its content (a line that
     stands twice in the file counts twice), so an import that was interrupted is simply run again.
     """
-    import time
-
     from cos.cli.client import answer, api
+    from cos.common import clock
 
     mapping = Mapping(
         module=module,
@@ -69,14 +74,14 @@ def events(
         time_field=time_field,
         subject_field=subject_field,
     )
-    began = time.perf_counter()
+    began = clock.monotonic()
     with (
         _opened(file) as (source, size),
         _progress(size, quiet=as_json) as advance,
         api(settings(data_dir=data_dir), api_url) as client,
     ):
         done = answer(_send(client, mapping, source, advance))
-    seconds = time.perf_counter() - began
+    seconds = clock.monotonic() - began
     total = done["recorded"] + done["duplicates"]
     if as_json:
         show_json({**done, "seconds": round(seconds, 3)})
@@ -228,11 +233,17 @@ def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
     try:
         if file == "-":
             raw: io.BufferedReader = cast("io.BufferedReader", standard_input())
-            yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw), None
+            yield (
+                cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw),
+                None,
+            )
             return
         with Path(file).open("rb") as raw:
             size = Path(file).stat().st_size
-            yield cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw), size
+            yield (
+                cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw),
+                size,
+            )
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise BadInput(f"{file} is not a whole gzip file: {error}.") from None
     except IsADirectoryError:

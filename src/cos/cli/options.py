@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from cos.config import Settings
 
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder that holds the data (COS_DATA_DIR).", show_default=False)
+    Path | None,
+    typer.Option("--data-dir", help="Folder that holds the data (COS_DATA_DIR).", show_default=False),
 ]
 Port = Annotated[
     int | None, typer.Option("--port", help="Port of the API on 127.0.0.1, 0 for a free one (COS_PORT).")

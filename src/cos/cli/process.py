@@ -47,7 +47,9 @@ def up(
         with Reporter(ready_fd) as reporter:
             _run(given, runtime.up, progress=reporter.progress, ready=reporter.ready)
         return
-    _run(given, runtime.up, progress=say, ready=lambda url: say(f"COS is ready at {url}    (Ctrl-C stops it)"))
+    _run(
+        given, runtime.up, progress=say, ready=lambda url: say(f"COS is ready at {url}    (Ctrl-C stops it)")
+    )
 
 
 def serve(data_dir: DataDir = None, port: Port = None) -> None:
@@ -62,7 +64,9 @@ def worker(data_dir: DataDir = None) -> None:
     """Run the background parts alone, over a Postgres and Redis that are there already."""
     from cos.runtime import up as runtime
 
-    _run(settings(data_dir=data_dir), runtime.worker, progress=say, ready=lambda _: say("The worker is ready"))
+    _run(
+        settings(data_dir=data_dir), runtime.worker, progress=say, ready=lambda _: say("The worker is ready")
+    )
 
 
 def down(data_dir: DataDir = None) -> None:
