@@ -242,6 +242,15 @@ class TestMistakes:
         assert kept.id == good.id
         assert [row["id"] for row in await pg.fetch("SELECT id FROM l1.record")] == [good.id]
 
+    async def test_a_record_and_its_prompt_are_kept_together_or_not_at_all(self, recorder, pg) -> None:
+        await pg.execute("ALTER TABLE l1.prompt_trace ADD CONSTRAINT no_model CHECK (model IS NULL)")
+        try:
+            with pytest.raises(BadInput, match="no_model"):
+                await recorder.record(event(prompt=PromptTrace(model="m")))
+        finally:
+            await pg.execute("ALTER TABLE l1.prompt_trace DROP CONSTRAINT no_model")
+        assert await pg.fetchval("SELECT count(*) FROM l1.record") == 0
+
     async def test_an_event_that_was_never_checked_fails_its_caller_alone(self, begin, pg) -> None:
         """One that cannot even be written as a statement, which `new_event` would have refused."""
         recorder = await begin()

@@ -115,7 +115,6 @@ class Recorder:
         for lane in lanes:
             with suppress(asyncio.CancelledError):
                 await lane
-        await self._tell_of_room()
 
     async def record(self, event: NewEvent) -> Recorded:
         """Write one event; returns when it is durable.
