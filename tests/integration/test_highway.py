@@ -1,4 +1,4 @@
-"""The event highway under attack: each record in its stream once and in order, whatever dies."""  # house: length (one subject)
+"""The highway under attack: each record in its stream once, in order."""  # house: length (one subject)
 
 from __future__ import annotations
 

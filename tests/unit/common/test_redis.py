@@ -59,7 +59,7 @@ class TestCheck:
             with pytest.raises(RedisUnreachable, match="Redis at its socket does not answer"):
                 await redis_client.check(client, url)
         async with redis_client.create_redis("redis://:hush@127.0.0.1:1") as client:
-            with pytest.raises(RedisUnreachable, match="Redis at 127.0.0.1:1 does not answer") as seen:
+            with pytest.raises(RedisUnreachable, match=r"Redis at 127\.0\.0\.1:1 does not answer") as seen:
                 await redis_client.check(client, "redis://:hush@127.0.0.1:1")
         assert "hush" not in seen.value.detail
 

@@ -169,7 +169,7 @@ class TestStart:
             await starting
 
         assert process.state == "stopped"
-        await eventually(lambda: not set(psutil.Process().children(recursive=True)) - before)
+        await eventually(lambda: not set(psutil.Process().children()) - before)
 
     async def test_stop_ends_a_start_that_is_under_way(self, make, eventually, tmp_path):
         process = make("touch begun; exec sleep 600")
