@@ -36,7 +36,9 @@ def make(folder: Path, missions: int) -> tuple[Path, str]:
     rules = []
     for number in range(FILES):
         wrong = "+ 2" if number < missions else "+ 1"
-        (root / "app" / f"part{number}.py").write_text(f"def step{number}(value):\n    return value {wrong}\n")
+        (root / "app" / f"part{number}.py").write_text(
+            f"def step{number}(value):\n    return value {wrong}\n"
+        )
         tests = [f"def test_{n}():\n    assert step{number}({n}) == {n + 1}\n" for n in range(TESTS)]
         head = f"from app.part{number} import step{number}\n\n\n"
         (root / "tests" / f"test_part{number}.py").write_text(head + "\n\n".join(tests))
@@ -58,12 +60,22 @@ def timed(command: list[str], root: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--missions", type=int, default=4)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cos-green-cost-") as folder:
         root, agent = make(Path(folder), asked.missions)
-        start = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/test_part{FILES - 1}.py"]
+        start = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"tests/test_part{FILES - 1}.py",
+        ]
         floors = [timed(start, root) for _ in range(3)]
         took = timed([sys.executable, "-m", "cos.green", "run", "--agent", agent], root)
         floors += [timed(start, root) for _ in range(3)]
