@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -10,11 +11,12 @@ from starlette.requests import Request
 
 from cos.backend.problems import cos_problem
 from cos.common import context
-from cos.errors import Forbidden
+from cos.errors import Forbidden, Unavailable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_STOPPED = "COS has stopped before this request was done; what of it was recorded is not known, try again shortly."
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
@@ -39,8 +41,12 @@ class Edge:
         parent = context.accept_traceparent(headers.get("traceparent"))
         request_token, trace_token = context.request_id.set(request_id), context.traceparent.set(parent)
 
+        started = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
@@ -50,6 +56,11 @@ class Edge:
                 await cos_problem(Request(scope), refusal)(scope, receive, send_with_id)
                 return
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # The server stops and has waited long enough: the client shall know that it was not heard to the end.
+            if not started:
+                await cos_problem(Request(scope), Unavailable(_STOPPED))(scope, receive, send_with_id)
+            raise
         finally:
             context.request_id.reset(request_token)
             context.traceparent.reset(trace_token)

@@ -14,7 +14,7 @@ import uvicorn
 from cos.errors import PortTaken, ServerFailed
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HOST = "127.0.0.1"
 _START_SECONDS = 10.0
@@ -71,10 +71,12 @@ class ApiServer:
             listener: from `bind`.
             stop_timeout_seconds: how long requests in flight may take at a stop.
         """
+        self._app = app
         self._listener = listener
         self._stop_timeout_seconds = stop_timeout_seconds
         config = uvicorn.Config(
-            app,
+            self._serve,
+            interface="asgi3",
             lifespan="off",
             http="httptools",
             ws="none",
@@ -92,6 +94,14 @@ class ApiServer:
         """Where it is reached."""
         host, port = self._listener.getsockname()[:2]
         return f"http://{host}:{port}"
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._server.should_exit:
+                raise
+            # Given up on at a stop, and answered by the edge: uvicorn would log it as a fault of ours.
 
     async def start(self) -> None:
         """Return when requests are answered."""
