@@ -157,8 +157,8 @@ def lines(count: int) -> bytes:
 class TestLife:
     """From start to stop."""
 
-    def test_in_the_background(self, cos) -> None:
-        """`up --detach` returns when it answers; `down` when everything has ended, and leaves no trace of running."""
+    def test_in_the_background(self, cos, until) -> None:
+        """`up --detach` returns when it answers, a child that dies comes back, and `down` leaves nothing running."""
         said = cos("up", "--detach")
         for part in (
             "Data ",
@@ -170,63 +170,10 @@ class TestLife:
         ):
             assert part in said
         state = cos.status()
+        url = state["api"]["url"]
         assert (state["health"], state["data_dir"]) == ("ok", str(cos.folder))
-        assert httpx.get(f"{state['api']['url']}/ready", trust_env=False).json()["status"] == "ok"
-        assert str(state["api"]["pid"]) in cos("down")
-        assert all(gone(state[part]["pid"]) for part in ("api", "postgres", "redis"))
-        assert not (cos.folder / "run.json").exists()
-        assert cos.status()["api"]["pid"] is None
-        cos("down", code=10)
+        assert httpx.get(f"{url}/ready", trust_env=False).json()["status"] == "ok"
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_a_signal_finishes_what_is_in_flight(self, cos, number) -> None:
-        """A request whose body is still being sent gets its answer, and its events are durable; then all stops."""
-        running, url = cos.up()
-        state = cos.status()
-        with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as client:
-            client.settimeout(PATIENCE_SECONDS)
-            body = lines(50)
-            head = f"POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
-            client.sendall(f"{head}Content-Type: application/x-ndjson\r\n\r\n".encode() + body[:200])
-            assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
-            running.process.send_signal(number)
-            running.wait_for("Stopping")
-            client.sendall(body[200:])
-            answer = client.makefile("rb").read()
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert b'"recorded":50' in answer
-        assert running.end() == 0
-        assert all(gone(state[part]["pid"]) for part in ("postgres", "redis"))
-
-    def test_a_request_that_never_ends_does_not_hold_it_up(self, cos) -> None:
-        """A client that stalls is given up on and told so, and everything stops cleanly all the same."""
-        running, url = cos.up(COS_STOP_TIMEOUT_SECONDS="1")
-        with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as client:
-            head = "POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
-            client.sendall(f"{head}Content-Type: application/x-ndjson\r\n\r\n".encode() + lines(1))
-            assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
-            assert running.end(signal.SIGTERM) == 0
-            client.settimeout(PATIENCE_SECONDS)
-            answer = client.makefile("rb").read()
-        assert answer.startswith(b"HTTP/1.1 503")
-        assert b"COS has stopped before this request was done" in answer
-        assert not (cos.folder / "run.json").exists()
-
-    def test_killed_and_started_again(self, cos, until) -> None:
-        """After kill -9 the children end by themselves; the next start recovers, and nothing recorded is missing."""
-        running, url = cos.up()
-        before = httpx.post(f"{url}/events", json={"type": "kept"}, trust_env=False).json()
-        state = cos.status()
-        assert running.end(signal.SIGKILL) == -signal.SIGKILL
-        until(lambda: all(gone(state[part]["pid"]) for part in ("postgres", "redis")))
-        assert cos.status()["causes"] == ["COS is not running here; start it with: cos up"]
-        _, url = cos.up()
-        assert httpx.get(f"{url}/events/{before['id']}", trust_env=False).json()["type"] == "kept"
-
-    def test_a_child_that_dies_comes_back(self, cos, until) -> None:
-        """Redis and Postgres are started again, and the API that goes on is well again."""
-        _, url = cos.up()
-        state = cos.status()
         for part in ("redis", "postgres"):
             os.kill(state[part]["pid"], signal.SIGKILL)
 
@@ -235,14 +182,66 @@ class TestLife:
             back = all(found[part]["pid"] != state[part]["pid"] for part in ("redis", "postgres"))
             return back and found["health"] == "ok" and found
 
-        found = until(is_well)
-        assert {found[part]["restarts"] for part in ("redis", "postgres")} == {1}
-        assert found["api"]["pid"] == state["api"]["pid"]
+        state = until(is_well)
+        assert {state[part]["restarts"] for part in ("redis", "postgres")} == {1}
+        assert state["api"]["url"] == url
         assert httpx.post(f"{url}/events", json={"type": "after"}, trust_env=False).status_code == 201
+        self.check_output_into_head(cos, url)
+
+        assert str(state["api"]["pid"]) in cos("down")
+        assert all(gone(state[part]["pid"]) for part in ("api", "postgres", "redis"))
+        assert not (cos.folder / "run.json").exists()
+        assert cos.status()["api"]["pid"] is None
+
+    def check_output_into_head(self, cos, url) -> None:
+        """Who reads may go away: no traceback, whatever was still to be printed."""
+        body = json.dumps([{"type": "much", "data": "x" * 500} for _ in range(1000)])
+        httpx.post(
+            f"{url}/events", content=body, headers={"content-type": "application/json"}, trust_env=False
+        )
+        for arguments in (
+            ("events", "-n", "1000"),
+            ("events", "-n", "1000", "--json"),
+            ("tail", "--since", "0-0"),
+        ):
+            command = [sys.executable, "-m", "cos.cli.main", *arguments]
+            with subprocess.Popen(
+                command, env=cos.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ) as process:
+                process.stdout.read(10)
+                process.stdout.close()
+                said = process.stderr.read()
+                process.wait(PATIENCE_SECONDS)
+            assert said == b""
+            assert process.returncode in {0, 1}
+
+    def test_a_signal_finishes_what_is_in_flight(self, cos) -> None:
+        """A request whose body still comes gets its answer; one that stalls is given up on and told so."""
+        running, url = cos.up(COS_STOP_TIMEOUT_SECONDS="2")
+        address = (urlsplit(url).hostname, urlsplit(url).port)
+        body = lines(50)
+        head = f"POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+        begin = f"{head}Content-Type: application/x-ndjson\r\n\r\n".encode() + body[:200]
+        with socket.create_connection(address) as slow, socket.create_connection(address) as stalled:
+            for client in (slow, stalled):
+                client.settimeout(PATIENCE_SECONDS)
+                client.sendall(begin)
+            assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+            running.process.send_signal(signal.SIGTERM)
+            running.wait_for("Stopping")
+            slow.sendall(body[200:])
+            answer = slow.makefile("rb").read()
+            refusal = stalled.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"recorded":50' in answer
+        assert refusal.startswith(b"HTTP/1.1 503")
+        assert b"COS has stopped before this request was done" in refusal
+        assert running.end() == 0
+        assert not (cos.folder / "run.json").exists()
 
 
 class TestFollowing:
-    """`cos tail` and what reads the output of commands."""
+    """`cos tail`."""
 
     def test_tail_across_a_restart(self, cos) -> None:
         """From a position and from now: each event once and in order, though COS was stopped and came back."""
@@ -264,7 +263,7 @@ class TestFollowing:
                 break
         last_try = f"try.{n}"
         from_now.wait_for(f'"{last_try}"')
-        assert running.end(signal.SIGTERM) == 0
+        assert running.end(signal.SIGINT) == 0
         _, second_url = cos.up()
         for name in ("two", "three"):
             record(second_url, name)
@@ -276,29 +275,6 @@ class TestFollowing:
         tries = [f"try.{n}" for n in range(n + 1)]
         assert seen[0] == ["one", *tries, "two", "three"]
         assert seen[1] == [*tries[-(len(seen[1]) - 2) :], "two", "three"]
-
-    def test_output_into_head(self, cos) -> None:
-        """Who reads may go away: no traceback, whatever was still to be printed."""
-        _, url = cos.up()
-        body = json.dumps([{"type": "much", "data": "x" * 500} for _ in range(1000)])
-        httpx.post(
-            f"{url}/events", content=body, headers={"content-type": "application/json"}, trust_env=False
-        )
-        for arguments in (
-            ("events", "-n", "1000"),
-            ("events", "-n", "1000", "--json"),
-            ("tail", "--since", "0-0"),
-        ):
-            command = [sys.executable, "-m", "cos.cli.main", *arguments]
-            with subprocess.Popen(
-                command, env=cos.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            ) as process:
-                process.stdout.read(10)
-                process.stdout.close()
-                said = process.stderr.read()
-                process.wait(PATIENCE_SECONDS)
-            assert said == b""
-            assert process.returncode in {0, 1}
 
 
 class TestSeveralProcesses:
