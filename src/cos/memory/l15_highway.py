@@ -124,6 +124,7 @@ class Relay:
         connection = self._connection
         if connection is None or connection.is_closed():
             connection = self._connection = await db.connect(self._url, name="cos relay")
+            await connection.execute(sql.BY_INDEX_ONLY)
             self._lose()
         if self._generation is None:
             self._ahead = None

@@ -60,6 +60,10 @@ LOCK_SUBJECT = """
 # What an envelope is made of, in this order.
 ENVELOPE = f"xact, seq, {_COLUMNS}"
 
+# For the relay's connection, whose reads all have their index. Its plans are kept as long as it is connected: one made
+# while the log was young would otherwise go on reading the whole table when it has grown.
+BY_INDEX_ONLY = "SET enable_seqscan = off; SET enable_bitmapscan = off"
+
 # The relay's read. Every transaction below the snapshot's xmin has ended, so nothing can appear behind the cursor.
 # The running size bounds the memory of a batch; a single record larger than the bound still comes alone. First the
 # stored size, which costs nothing to know; among those rows the real one, because what is stored may be compressed
