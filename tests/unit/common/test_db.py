@@ -104,10 +104,17 @@ class TestConnectError:
 
 
 class TestEngine:
-    async def test_a_connection_that_the_server_closed_is_replaced(self, core, pg) -> None:
-        """The next session gets a living one and never notices."""
+    async def test_a_connection_that_the_server_closed_is_replaced(self, core, pg, eventually) -> None:
+        """Once the driver has read the end of the stream, the next session gets a living one and never notices."""
         async with core.sessions() as session:
+            raw = await (await session.connection()).get_raw_connection()
+            driver = raw.driver_connection
             pid = (await session.execute(text("SELECT pg_backend_pid()"))).scalar_one()
         assert await pg.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+
+        async def seen() -> bool:
+            return driver.is_closed()
+
+        await eventually(seen)
         async with core.sessions() as session:
             assert (await session.execute(text("SELECT pg_backend_pid()"))).scalar_one() != pid
