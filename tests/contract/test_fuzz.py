@@ -97,7 +97,7 @@ def sent(steady, problem, monkeypatch):
 CUTS = strategies.sampled_from([4, 4, 4, 4, 1, 2, 3])
 
 
-@seeded(120)
+@seeded(80)
 @hypothesis.given(body=BODIES["/events"], cut=CUTS)
 async def test_events(sent, body, cut) -> None:
     """POST /events as JSON and as lines."""
@@ -105,7 +105,7 @@ async def test_events(sent, body, cut) -> None:
     assert await sent("/events", body, cut, "application/x-ndjson") is None
 
 
-@seeded(80)
+@seeded(60)
 @hypothesis.given(body=BODIES["/cc/modules"], cut=CUTS)
 async def test_modules(sent, body, cut) -> None:
     """POST /cc/modules."""
