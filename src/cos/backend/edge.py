@@ -16,7 +16,9 @@ from cos.errors import Forbidden, Unavailable
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_STOPPED = "COS has stopped before this request was done; what of it was recorded is not known, try again shortly."
+_STOPPED = (
+    "COS has stopped before this request was done; what of it was recorded is not known, try again shortly."
+)
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
