@@ -51,11 +51,18 @@ def nearly(**required: tuple[str, ...]) -> strategies.SearchStrategy:
     )
 
 
+prompts = strategies.dictionaries(
+    strategies.one_of(strategies.sampled_from(NAMES), texts), scalars, max_size=3
+)
 events = nearly(type=("a", "chapter.saved"))
 BODIES = {
     "/events": strategies.one_of(values, events, strategies.lists(events, max_size=4)),
     "/cc/modules": strategies.one_of(values, nearly(name=("a", "b"), version=("1",))),
-    "/cc/debug/log": strategies.one_of(values, nearly(event_type=("a", "b"))),
+    "/cc/debug/log": strategies.one_of(
+        values,
+        nearly(event_type=("a", "b")),
+        strategies.builds(lambda p: {"event_type": "a", "prompt_data": p}, prompts),
+    ),
 }
 
 

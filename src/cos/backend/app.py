@@ -79,8 +79,6 @@ def _describe_problems(app: FastAPI) -> None:
             components = schema.setdefault("components", {}).setdefault("schemas", {})
             components["Problem"] = problems.Problem.model_json_schema()
             components |= EVENT_SCHEMAS
-            for name in ("HTTPValidationError", "ValidationError"):
-                components.pop(name, None)  # FastAPI's own shape of an error, which no route answers with
             for operations in schema["paths"].values():
                 for operation in operations.values():
                     operation["responses"].setdefault("default", problems.described())

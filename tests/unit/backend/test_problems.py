@@ -7,6 +7,7 @@ import httpx
 import pytest
 import structlog
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from cos.backend import problems
@@ -42,6 +43,11 @@ def answer_to():
         (TooLarge("x", line=3), 413, "too-large"),
         (Unavailable(), 503, "unavailable"),
         (PoolTimeout(), 503, "overloaded"),
+        (
+            DBAPIError("SELECT 1", {}, ValueError("x"), connection_invalidated=True),
+            503,
+            "postgres-unreachable",
+        ),
         (ConnectionResetError(), 503, "postgres-unreachable"),
         (asyncpg.CannotConnectNowError("starting"), 503, "postgres-unreachable"),
         (asyncpg.AdminShutdownError("bye"), 503, "postgres-unreachable"),
