@@ -186,7 +186,8 @@ class TestLife:
 
         def is_well():
             found = cos.state()
-            back = all(found[part]["restarts"] == 1 for part in ("redis", "postgres"))
+            servers = [found[part] for part in ("redis", "postgres")]
+            back = all((one["state"], one["restarts"]) == ("running", 1) for one in servers)
             return back and httpx.get(f"{url}/ready", trust_env=False).json()["status"] == "ok" and found
 
         state = until(is_well)
