@@ -51,5 +51,5 @@ uv=$(find_uv)
 if ! new_enough .venv/bin/python || [ -n "${PYTHON:-}" ]; then
     "$uv" venv --quiet --clear --no-python-downloads --python "$python" .venv
 fi
-"$uv" pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+"$uv" pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .

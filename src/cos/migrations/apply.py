@@ -12,8 +12,8 @@ from cos.common import db
 from cos.errors import NewerDatabase, PostgresUnreachable, ServerTooOld
 
 #: The newest revision in `versions/`; a test holds that it is.
-HEAD = "0001"
-REVISIONS = ("0001",)
+HEAD = "0005"
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 #: `pg_current_xact_id` and `xid8` came with 13; what COS is tested on is 18.
 MIN_POSTGRES = 13
 
