@@ -116,7 +116,7 @@ class SharedPartsStandAlone:
     escapes = {}
     bad = ("from cos.memory.event import Event", "import cos.runtime")
     good = ("from cos.errors import CosError", "from cos import __version__")
-    allowed = {"green": {"errors"}, "testing": {"errors", "common", "infra", "config"}}
+    allowed = {"green": {"errors"}, "testing": {"errors", "common", "infra"}}
 
     @classmethod
     def find(cls, module) -> Found:
