@@ -14,7 +14,10 @@ HOSTS = re.compile(
     "|".join(rf"{a}\.{b}" for a, b in [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "(org|com)")])
 )
 #: Imported, but not from a distribution that COS asks for.
-OTHERS = {"src/cos/green/probe/": {"pytest", "_pytest"}}  # runs in another project, which has it
+OTHERS = {
+    "src/cos/green/probe/": {"pytest", "_pytest"},  # runs in another project, which has it
+    "src/cos/testing/": {"pytest", "_pytest"},  # a plugin of pytest: who loads it has it (extra `testing`)
+}
 
 
 def canonical(name: str) -> str:

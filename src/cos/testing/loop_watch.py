@@ -1,0 +1,186 @@
+"""Sees a call that keeps an event loop from everything else, and where in the code it does so.
+
+A thread sends each running loop a beat and looks, while it is not answered, at what the loop's thread is doing. Time
+counts only while one and the same callback is seen, and at most two periods between two looks: a machine that stood
+still, or a loop with much to do in small pieces, is not taken for a blocking call. A call that holds the interpreter
+itself (nothing can look then) is told by the CPU time of the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+from cos.testing import stopwatch
+from cos.testing.sites import MACHINERY, Site, kind_of
+
+_SHARE = 5
+_LEAST_PERIOD_S = 0.004
+_DEEPEST = 60
+_STOP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A call that kept a loop: for how long at least, and the stack while it did, outermost first."""
+
+    seconds: float
+    stack: tuple[Site, ...]
+
+
+class _Pulse:
+    """One thread's running loop and the beat that it has not answered yet."""
+
+    def __init__(self, ident: int, loop: asyncio.AbstractEventLoop, tell: Callable[[Blocked], None]) -> None:
+        self.ident = ident
+        self.loop = loop
+        self._tell = tell
+        self.limit_s = 0.0
+        self._number = 0
+        self._lock = threading.Lock()  # a look and an answer do not mix
+        self._forget()
+
+    def _forget(self) -> None:
+        self._sent: float | None = None
+        self._cpu: float | None = None
+        self._root: FrameType | None = None
+        self._roots = 0
+        self._seen = 0.0
+        self._stack: tuple[Site, ...] = ()
+
+    def look(self, now: float, gap: float) -> None:
+        """Send a beat, or see what keeps the loop from answering the last one (in the watching thread)."""
+        with self._lock:
+            self._look(now, gap)
+
+    def _look(self, now: float, gap: float) -> None:
+        if self._sent is None:
+            self._number += 1
+            self._cpu = stopwatch.cpu_seconds_of_thread(self.ident)
+            self._sent = now
+            try:
+                self.loop.call_soon_threadsafe(self._answer, self._number)
+            except RuntimeError:  # closed in this moment
+                self._sent = None
+            return
+        frames = _frames_of(self.ident)
+        if not frames:
+            return
+        root = frames[-1]
+        if root is not self._root:
+            self._roots += 1
+            self._root, self._seen = root, 0.0
+        self._seen += gap
+        self._stack = tuple(
+            Site(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in reversed(frames[:_DEEPEST])
+        )
+
+    def _answer(self, number: int) -> None:
+        if number == self._number:
+            self.judge()
+
+    def judge(self) -> None:
+        """Say what the last beat showed, and be ready for the next one (in the loop's thread)."""
+        with self._lock:
+            blocked = self._judged()
+            self._number += 1
+            self._forget()
+        if blocked is not None:
+            self._tell(blocked)
+
+    def _judged(self) -> Blocked | None:
+        if self._sent is None or not self._stack or not self.limit_s:
+            return None
+        took = stopwatch.seconds() - self._sent
+        cpu = 0.0 if self._cpu is None else stopwatch.thread_cpu_seconds() - self._cpu
+        if self._seen >= self.limit_s or (self._roots == 1 and cpu >= self.limit_s):
+            return Blocked(took if self._roots == 1 else self._seen, self._stack)
+        return None
+
+
+class LoopWatch:
+    """The watching thread, and the loops that it watches; start, stop, and what is told to it in between."""
+
+    def __init__(self, *, tell: Callable[[Blocked], None]) -> None:
+        """Take who is told of a blocking call; it is called in the loop's thread."""
+        self._tell = tell
+        self._pulses: dict[int, _Pulse] = {}
+        self._limit_s = 0.0
+        self._wake = threading.Event()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def set_limit(self, seconds: float) -> None:
+        """Say how long a call may keep a loop from now on; 0 stops to look, also while a person debugs."""
+        if seconds == self._limit_s:
+            return
+        self._limit_s = seconds
+        for pulse in list(self._pulses.values()):
+            pulse.limit_s = seconds
+        if seconds and self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="cos-loop-watch", daemon=True)
+            self._thread.start()
+        elif seconds:
+            self._wake.set()
+
+    def entered(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Watch a loop that begins to run in this thread."""
+        if self._limit_s:
+            ident = threading.get_ident()
+            pulse = self._pulses[ident] = _Pulse(ident, loop, self._tell)
+            pulse.limit_s = self._limit_s
+
+    def left(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Watch it no more."""
+        ident = threading.get_ident()
+        pulse = self._pulses.get(ident)
+        if pulse is not None and pulse.loop is loop:
+            del self._pulses[ident]
+            pulse.judge()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+
+    def _watch(self) -> None:
+        last = stopwatch.seconds()
+        while not self._stopped:
+            limit = self._limit_s
+            if not limit:
+                self._wake.wait()
+                self._wake.clear()
+                last = stopwatch.seconds()
+                continue
+            period = max(_LEAST_PERIOD_S, limit / _SHARE)
+            self._wake.wait(period)
+            self._wake.clear()
+            now = stopwatch.seconds()
+            gap = min(now - last, 2 * period)
+            last = now
+            for pulse in list(self._pulses.values()):
+                pulse.look(now, gap)
+
+
+def _frames_of(ident: int) -> list[FrameType]:
+    """Give the frames of the callback that a loop's thread is in, innermost first; none while it waits for work."""
+    frame = sys._current_frames().get(ident)  # noqa: SLF001  (the only way to see another thread)
+    frames: list[FrameType] = []
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in ("_run_once", "run_forever") and kind_of(code.co_filename) == MACHINERY:
+            break
+        frames.append(frame)
+        frame = frame.f_back
+    while frames and kind_of(frames[-1].f_code.co_filename) == MACHINERY:
+        frames.pop()  # the loop's own call of the callback
+    if len(frames) == 1 and frames[0].f_code.co_filename.endswith(f"{os.sep}selectors.py"):
+        return []
+    return frames
