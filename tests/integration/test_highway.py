@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from cos.memory.generation import Generation, begin
 from cos.memory.l1_log import row_of, rows_of
 from cos.memory.l15_highway import MAX_BATCH_BYTES, Relay
 from cos.memory.position import START, Position
+from cos.memory.reader import Query, page
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
 from cos.migrations.apply import migrate
@@ -302,6 +304,26 @@ class TestWriters:
         assert (bytes(found.data), found.subject) == (raw.strip(), "\U0001f600 \\ \x1f")
         assert json.loads(fields[b"event"])["data"] == json.loads(raw)
 
+    async def test_an_event_is_the_same_in_the_stream_and_over_the_log(
+        self, core: Core, highway, whole
+    ) -> None:
+        """Postgres writes the one, Python the other."""
+        odd = '\u2028 "quoted" \\ \x1f \U0001f600 \t'
+        times = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]
+        times += [datetime(2026, 1, 2, 3, 4, 5, micro, tzinfo=UTC) for micro in (0, 120_000, 1)]
+        texts = ("subject", "request_id", "trace_id", "traceparent", "idempotency_key")
+        events = [event(0, time=one) for one in times]
+        events += [
+            event(1, **{name: f"{odd}{name}" for name in texts}),
+            event(2, level="warning", type="a:b/c.d-e"),
+        ]
+        await core.recorder.record_many(events)
+        await whole(highway)
+        async with core.sessions() as session:
+            [*expected] = (await page(session, Query())).events
+        entries = await highway.redis.xrange("mem0.stream.cc.1")
+        assert [messages.decode(fields[b"event"]) for _, fields in entries] == expected
+
 
 class TestRedisLoses:
     async def test_everything_while_nothing_is_written(self, core: Core, highway, whole) -> None:
@@ -494,8 +516,7 @@ class TestRelays:
             await highway.write(event(2, module="b"), event(3, module="a"))
             rows = await (await highway.log()).fetch(sql.READ_SETTLED, *START, 1000, MAX_BATCH_BYTES)
             first, _, last = [(Position(row["xact"], row["seq"]), row) for row in rows]
-            entry = messages.encode(l15_highway.envelope_of(last[1]))
-            await highway.streams.add([("a", first[0], [(last[0], entry)])], generation)
+            await highway.streams.add([("a", first[0], [(last[0], last[1]["envelope"])])], generation)
             return await tops(modules, generation)
 
         monkeypatch.setattr(highway.streams, "tops", tops_after_the_others)

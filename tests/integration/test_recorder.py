@@ -118,6 +118,35 @@ class TestSharing:
         assert positions == sorted(positions)
         assert await pg.fetchval("SELECT count(DISTINCT xact) FROM l1.record") == 20
 
+    async def test_company_that_comes_while_one_writes_alone_shares_the_rest(
+        self, begin, locked, at_postgres, pg
+    ) -> None:
+        """The first has a connection of its own; those who come in the meantime are two batches, one a lane."""
+        recorder = await begin()
+        first = begin_calls(recorder, 1)
+        await at_postgres()
+        others = begin_calls(recorder, 20, first=1)
+        await asyncio.sleep(0)
+        await locked.rollback()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await asyncio.gather(*first, *others)
+        shares = await pg.fetch("SELECT count(*) FROM l1.record GROUP BY xact")
+        assert sorted(row["count"] for row in shares) == [1, 10, 10]
+
+    async def test_one_who_writes_alone_and_gives_up_hurts_nobody(
+        self, recorder, locked, at_postgres, pg
+    ) -> None:
+        [first] = begin_calls(recorder, 1)
+        await at_postgres()
+        first.cancel()
+        second = begin_calls(recorder, 1, first=1)
+        await asyncio.wait([first])
+        assert first.cancelled()
+        await locked.rollback()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            [found] = await asyncio.gather(*second)
+        assert await pg.fetchval("SELECT data->>'n' FROM l1.record WHERE id = $1", found.id) == "1"
+
     async def test_each_callers_order_is_kept(self, begin, pg) -> None:
         """Sixteen callers, each one record after the other, on both lanes."""
         recorder = await begin()

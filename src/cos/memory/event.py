@@ -125,15 +125,7 @@ def new_event(
         )
     if level not in LEVELS:
         raise BadInput(f"The level {_shown(level)} is not one of {', '.join(LEVELS)}.")
-    for what, text, most in (
-        ("subject", subject, MAX_SUBJECT),
-        ("request id", request_id, MAX_ID),
-        ("trace id", trace_id, MAX_ID),
-        ("traceparent", traceparent, MAX_ID),
-        ("idempotency key", idempotency_key, MAX_KEY),
-    ):
-        if text is not None:
-            _check_text(what, text, most)
+    _check_texts(subject, request_id, trace_id, traceparent, idempotency_key)
     if idempotency_key == "":
         raise BadInput("The idempotency key is empty; leave it out or give it a value.")
     if prompt is not None:
@@ -171,6 +163,26 @@ def _in_utc(time: datetime) -> datetime:
         return time.astimezone(UTC)
     except OverflowError:
         raise BadInput(f"The time {time.isoformat()} is outside the years 1 to 9999 in UTC.") from None
+
+
+def _check_texts(
+    subject: str | None,
+    request_id: str | None,
+    trace_id: str | None,
+    traceparent: str | None,
+    idempotency_key: str | None,
+) -> None:
+    """Check what may be absent; written out, because most of it mostly is, and each event passes here."""
+    if subject is not None:
+        _check_text("subject", subject, MAX_SUBJECT)
+    if request_id is not None:
+        _check_text("request id", request_id, MAX_ID)
+    if trace_id is not None:
+        _check_text("trace id", trace_id, MAX_ID)
+    if traceparent is not None:
+        _check_text("traceparent", traceparent, MAX_ID)
+    if idempotency_key is not None:
+        _check_text("idempotency key", idempotency_key, MAX_KEY)
 
 
 def _check_text(what: str, text: str, most: int) -> None:

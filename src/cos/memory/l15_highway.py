@@ -18,11 +18,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 from redis.exceptions import RedisError
 
-from cos.common import clock, db, messages
+from cos.common import clock, db
 from cos.common import redis as redis_client
 from cos.errors import CosError
 from cos.memory import generation, sql
@@ -43,8 +42,8 @@ STANDBY_SECONDS = 1.0
 #: After a ring that found nothing settled, look again soon: of two that overlap, the first waits for the other.
 FIRST_HORIZON_SECONDS = 0.002
 
-#: Where a row in the order of `sql.ENVELOPE` has its data.
-_DATA = 7
+#: Where a row of `sql.READ_SETTLED` has its module and its envelope.
+_MODULE, _ENVELOPE = 2, 3
 
 _SHARD_LOCK = 0x636F735F  # "cos_", the advisory lock's first half; the shard is the second
 
@@ -160,7 +159,7 @@ class Relay:
 
     def _is_full(self, rows: list[asyncpg.Record]) -> bool:
         """Say whether a limit may have cut the batch short, so that more waits."""
-        return len(rows) >= self._batch or sum(len(row[_DATA]) for row in rows) >= MAX_BATCH_BYTES // 4
+        return len(rows) >= self._batch or sum(len(row[_ENVELOPE]) for row in rows) >= MAX_BATCH_BYTES // 4
 
     async def _rest(self, connection: asyncpg.Connection[Any]) -> float:
         """Say how long to wait: less while a committed record stands behind an open transaction."""
@@ -255,14 +254,14 @@ class Relay:
 
     def _by_module(
         self, rows: Iterable[asyncpg.Record]
-    ) -> Iterable[tuple[str, Position, list[tuple[Position, bytes]]]]:
-        batches: dict[str, list[tuple[Position, bytes]]] = {}
+    ) -> Iterable[tuple[str, Position, list[tuple[Position, str]]]]:
+        batches: dict[str, list[tuple[Position, str]]] = {}
         for row in rows:
             position = Position(row[0], row[1])
-            module = row[3]
+            module = row[_MODULE]
             # While some stream is refilled, the others already have what is read again for it.
             if position > self._tops.get(module, START):
-                batches.setdefault(module, []).append((position, messages.encode(envelope_of(row))))
+                batches.setdefault(module, []).append((position, row[_ENVELOPE]))
         for module, events in batches.items():
             yield module, self._tops.get(module, START), events
 
@@ -282,26 +281,3 @@ class Relay:
 
 def _place(row: Any) -> Position:
     return Position(row[0], row[1])
-
-
-def envelope_of(row: Any) -> messages.Envelope:
-    """Give the envelope of a row read in the order of `sql.ENVELOPE`."""
-    data = row[_DATA]
-    return messages.Envelope(
-        specversion="1.0",
-        id=row[2],
-        source=f"/cos/{row[3]}",
-        type=row[4],
-        time=row[11],
-        subject=row[5],
-        datacontenttype="application/json",
-        data=msgspec.Raw(data.encode()),
-        module=row[3],
-        level=row[6],
-        position=f"{row[0]}-{row[1]}",
-        recordedtime=row[12],
-        requestid=row[8],
-        traceid=row[9],
-        traceparent=row[10],
-        idempotencykey=row[13],
-    )

@@ -39,36 +39,55 @@ class Lane:
             with suppress(*db.LOST):
                 await connection.close(timeout=2)
 
-    async def write(self, events: list[NewEvent]) -> dict[UUID, Recorded]:
-        """Write the events in one transaction; gives what became of each, by its id."""
+    @property
+    def is_open(self) -> bool:
+        """Say whether the connection stands, as far as this side knows."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    async def write(
+        self, events: list[NewEvent], *, timeout_seconds: float = WRITE_TIMEOUT_SECONDS
+    ) -> dict[UUID, Recorded]:
+        """Write the events in one transaction; gives what became of each, by its id.
+
+        Args:
+            events: with ids of their own; those that are there already are not written again.
+            timeout_seconds: most that Postgres may take; never more than 20 s.
+        """
         connection = self._connection
         if connection is None or connection.is_closed():
-            connection = await self._open()
+            connection = await self.open()
+        most_seconds = min(timeout_seconds, WRITE_TIMEOUT_SECONDS)
         if any(event.prompt is not None for event in events):
             async with connection.transaction():
-                found = await self._insert(connection, events)
+                found = await self._insert(connection, events, most_seconds)
                 await self._insert_prompts(connection, events, found)
         else:
-            found = await self._insert(connection, events)
+            found = await self._insert(connection, events, most_seconds)
         return found
 
-    async def _open(self) -> asyncpg.Connection[Any]:
-        connection = self._connection = await db.connect(self._url, name="cos recorder")
-        self._one = await connection.prepare(sql.INSERT_ONE)
-        self._many = await connection.prepare(sql.INSERT_MANY)
+    async def open(self) -> asyncpg.Connection[Any]:
+        """Connect and prepare the statements."""
+        connection = await db.connect(self._url, name="cos recorder")
+        try:
+            self._one = await connection.prepare(sql.INSERT_ONE)
+            self._many = await connection.prepare(sql.INSERT_MANY)
+        except BaseException:  # a caller who gave up, too: nobody else would close it
+            connection.terminate()
+            raise
+        self._connection = connection
         return connection
 
     async def _insert(
-        self, connection: asyncpg.Connection[Any], events: list[NewEvent]
+        self, connection: asyncpg.Connection[Any], events: list[NewEvent], most_seconds: float
     ) -> dict[UUID, Recorded]:
         if len(events) == 1:
             event = events[0]
-            row = await self._one.fetchrow(*row_of(event), timeout=WRITE_TIMEOUT_SECONDS)
+            row = await self._one.fetchrow(*row_of(event), timeout=most_seconds)
             if row is not None:
                 return {event.id: Recorded(event.id, Position(row[0], row[1]))}
             found: dict[UUID, Recorded] = {}
         else:
-            rows = await self._many.fetch(*rows_of(events), timeout=WRITE_TIMEOUT_SECONDS)
+            rows = await self._many.fetch(*rows_of(events), timeout=most_seconds)
             found = {row[0]: Recorded(row[0], Position(row[1], row[2])) for row in rows}
             if len(found) == len(events):
                 return found

@@ -10,7 +10,6 @@ import msgspec
 from sqlalchemy import Text, cast, func, literal, select, tuple_
 
 from cos.common.messages import Envelope
-from cos.memory.l15_highway import envelope_of
 from cos.memory.position import Position
 from cos.memory.tables import Xid8, prompt_trace, record
 
@@ -71,6 +70,28 @@ _COLUMNS = (
 )
 
 _PLACE = tuple_(record.c.xact, record.c.seq)
+
+
+def envelope_of(row: Any) -> Envelope:
+    """Give the envelope of a row with the columns of `_COLUMNS`; `sql.ENVELOPE_TEXT` makes the same in Postgres."""
+    return Envelope(
+        specversion="1.0",
+        id=row[2],
+        source=f"/cos/{row[3]}",
+        type=row[4],
+        time=row[11],
+        subject=row[5],
+        datacontenttype="application/json",
+        data=msgspec.Raw(row[7].encode()),
+        module=row[3],
+        level=row[6],
+        position=f"{row[0]}-{row[1]}",
+        recordedtime=row[12],
+        requestid=row[8],
+        traceid=row[9],
+        traceparent=row[10],
+        idempotencykey=row[13],
+    )
 
 
 class Page(msgspec.Struct, frozen=True):

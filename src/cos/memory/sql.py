@@ -57,8 +57,24 @@ LOCK_SUBJECT = """
            pg_advisory_xact_lock(hashtextextended($1, 7242))
 """
 
-# What an envelope is made of, in this order.
-ENVELOPE = f"xact, seq, {_COLUMNS}"
+# The event's envelope as JSON text, the same as `messages.Envelope` writes: put together by Postgres, it costs the
+# relay a third of what it costs to read fourteen columns and to write them anew. What the log allows in a module, type,
+# level or id needs no escaping; the time ends in +00:00, because each of our sessions is in UTC, and is written with Z.
+ENVELOPE_TEXT = """'{"specversion":"1.0","id":"' || id::text
+    || '","source":"/cos/' || module
+    || '","type":"' || type
+    || '","time":' || left(to_json(time)::text, -7) || 'Z"'
+    || COALESCE(',"subject":' || to_json(subject)::text, '')
+    || ',"datacontenttype":"application/json","data":' || data::text
+    || ',"module":"' || module
+    || '","level":"' || level
+    || '","position":"' || xact::text || '-' || seq::text
+    || '","recordedtime":' || left(to_json(recorded_at)::text, -7) || 'Z"'
+    || COALESCE(',"requestid":' || to_json(request_id)::text, '')
+    || COALESCE(',"traceid":' || to_json(trace_id)::text, '')
+    || COALESCE(',"traceparent":' || to_json(traceparent)::text, '')
+    || COALESCE(',"idempotencykey":' || to_json(idempotency_key)::text, '')
+    || '}'"""
 
 # For the relay's connection, whose reads all have their index. Its plans are kept as long as it is connected: one made
 # while the log was young would otherwise go on reading the whole table when it has grown.
@@ -69,7 +85,7 @@ BY_INDEX_ONLY = "SET enable_seqscan = off; SET enable_bitmapscan = off"
 # stored size, which costs nothing to know; among those rows the real one, because what is stored may be compressed
 # some 90 times, and only then is it worth to unpack.
 READ_SETTLED = f"""
-    SELECT {ENVELOPE} FROM (
+    SELECT xact, seq, module, {ENVELOPE_TEXT} AS envelope FROM (
         SELECT *, sum(CASE WHEN pg_column_compression(data) IS NULL THEN pg_column_size(data)
                            ELSE octet_length(data::text) END) OVER preceding AS bytes_before
         FROM (

@@ -51,7 +51,7 @@ record = Table(
     Column("time", DateTime(timezone=True), nullable=False),
     Column("recorded_at", DateTime(timezone=True), nullable=False),
     Column("idempotency_key", Text),
-    Index("record_position", "xact", "seq", unique=True),
+    Index("record_position", "xact", "seq"),
     Index("record_module_position", "module", "xact", "seq"),
     Index(
         "record_idempotency_key",

@@ -31,8 +31,9 @@ _STATEMENTS = (
         idempotency_key text
     )
     """,
-    # The relay's reads, and pages over the whole log.
-    "CREATE UNIQUE INDEX record_position ON l1.record (xact, seq)",
+    # The relay's reads, and pages over the whole log. Not unique: the identity sees to that, and each unique index is
+    # looked up once more by every insert that may run into a conflict.
+    "CREATE INDEX record_position ON l1.record (xact, seq)",
     # One module's stream: what it lacks, and pages over one module.
     "CREATE INDEX record_module_position ON l1.record (module, xact, seq)",
     """
