@@ -11,13 +11,14 @@ from starlette.types import ASGIApp
 import cos
 from cos.backend import problems
 from cos.backend.cc.router import router as cc
+from cos.backend.dashboard.router import router as dashboard
 from cos.backend.deps import Services, ServicesDep
 from cos.backend.edge import Edge
 from cos.backend.events.router import router as events
 from cos.backend.events.schemas import EVENT_SCHEMAS
 
 #: Every feature that is served, by the name that `/cc/config` shows.
-FEATURES = {"cc": cc, "events": events}
+FEATURES = {"cc": cc, "events": events, "dashboard": dashboard}
 
 
 class Liveness(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -184,14 +185,29 @@ async def _on_anything(request: Request, error: Exception) -> Response:
     )
 
 
+async def answer(request: Request, error: Exception) -> Response:
+    """Give the problem document of any error, for who shows it in a shape of its own."""
+    for kind, handle in _HANDLERS.items():
+        if isinstance(error, kind):
+            return await handle(request, error)
+    return await _on_anything(request, error)
+
+
+#: What answers an error of each family; the first that fits.
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    CosError: _on_cos_error,
+    HTTPException: _on_http,
+    RequestValidationError: _on_validation,
+    DBAPIError: _on_database,
+    PoolTimeout: _on_database,
+    asyncpg.PostgresError: _on_database,
+    OSError: _on_database,
+    ClientDisconnect: _on_client_gone,
+    Exception: _on_anything,
+}
+
+
 def install(app: FastAPI) -> None:
     """Turn every error that leaves a route into a problem document."""
-    app.add_exception_handler(CosError, _on_cos_error)
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(DBAPIError, _on_database)
-    app.add_exception_handler(PoolTimeout, _on_database)
-    app.add_exception_handler(asyncpg.PostgresError, _on_database)
-    app.add_exception_handler(OSError, _on_database)
-    app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    app.add_exception_handler(Exception, _on_anything)
+    for kind, handle in _HANDLERS.items():
+        app.add_exception_handler(kind, handle)

@@ -1,0 +1,1 @@
+"""The dashboard: one page on which a person sees COS alive, and acts."""

@@ -1,0 +1,48 @@
+"""What every page has around its own content: the contents list, the state, the viewer's theme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cos.backend.dashboard import pages
+from cos.backend.dashboard.health import Pulse, Report
+from cos.backend.dashboard.views import VIEWS
+from cos.common import clock
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+
+def pulse_of(request: Request) -> Pulse:
+    """Give the measurements of the app that serves this request."""
+    state = request.app.state
+    if not hasattr(state, "pulse"):
+        state.pulse = Pulse(state.services)
+    pulse: Pulse = state.pulse
+    return pulse
+
+
+async def frame(
+    request: Request, *, view: str, title: str, live: str | None = None, report: Report | None = None
+) -> dict[str, Any]:
+    """Give what `page.html` shows around any content; never raises, so that an error can be shown too.
+
+    Args:
+        request: whose page it is.
+        view: name of the view, marked in the contents list.
+        title: of the page.
+        live: address of its live parts, None when it has none.
+        report: the health, when it was measured already.
+    """
+    return {
+        "view": view,
+        "title": title,
+        "live": live,
+        "nav": VIEWS,
+        "report": report or await pulse_of(request).report(),
+        "theme": pages.theme(request),
+        "csrf": None,
+        "notice": None,
+        "oob": False,
+        "now": clock.now(),
+    }

@@ -1,0 +1,72 @@
+"""The live part of the page: an endless answer of server-sent events, each a part of the page that has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from cos.backend.dashboard import pages
+from cos.backend.dashboard.views import Asked
+from cos.common import db
+from cos.errors import CosError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from typing import Any
+
+    from cos.backend.dashboard.health import Pulse
+    from cos.backend.dashboard.views import View
+    from cos.backend.deps import Services
+
+_log = structlog.get_logger("cos.dashboard")
+
+TICK_SECONDS = 0.5
+#: Nothing changed for so long: something is sent all the same, so that both sides know that the other is there.
+HEARTBEAT_TICKS = 10
+RETRY_MS = 1000
+
+
+async def changes(
+    *, view: View, services: Services, pulse: Pulse, query: Mapping[str, str], origin: str, boot: str
+) -> AsyncIterator[bytes]:
+    """Yield the view's parts whenever they differ from what was sent; all of them at first.
+
+    Args:
+        view: what is looked at.
+        services: to load it.
+        pulse: the health, measured once for all viewers.
+        query: of the page's address.
+        origin: of the page.
+        boot: tells one run of COS from another; a page of an earlier run loads itself anew.
+    """
+    yield f"retry: {RETRY_MS}\nevent: hello\ndata: {boot}\n\n".encode()
+    sent: dict[str, str] = {}
+    quiet = 0
+    while True:
+        report = await pulse.report()
+        asked = Asked(services=services, report=report, query=query, origin=origin)
+        context: dict[str, Any] = {"report": report, "oob": True, "csrf": None}
+        found = {"state": pages.render("parts/state.html", context)}
+        try:
+            context |= await view.load(asked)
+            found |= {name: pages.render(f"parts/{name}.html", context) for name in view.parts}
+        except (CosError, SQLAlchemyError, *db.LOST) as error:
+            # The state says why; what was there stays, and comes up to date when it can be read again.
+            _log.debug("part_not_read", view=view.name, error=str(error))
+        changed = {name: text for name, text in found.items() if sent.get(name) != text}
+        sent |= changed
+        quiet = 0 if changed else quiet + 1
+        if quiet >= HEARTBEAT_TICKS:
+            quiet = 0
+            yield b"event: beat\ndata:\n\n"
+        for name, text in changed.items():
+            yield _event(f"part-{name}", text)
+        await asyncio.sleep(TICK_SECONDS)
+
+
+def _event(part: str, text: str) -> bytes:
+    lines = "".join(f"data: {line}\n" for line in [part, *text.splitlines()])
+    return f"event: part\n{lines}\n".encode()

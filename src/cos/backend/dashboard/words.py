@@ -1,0 +1,136 @@
+"""How the dashboard writes numbers, times and JSON: as a person reads them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from markupsafe import Markup, escape
+
+from cos.common import clock
+
+#: What stands where nothing was measured.
+ABSENT = "not measured yet"
+#: As much of an event's data as a page shows, in characters; the API gives all of it.
+MOST_JSON = 100_000
+_SUMMARY_MEMBERS = 8
+_SUMMARY_VALUE = 64
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_KIB = 1024
+
+_TOKEN = re.compile(
+    r'("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d[\d.eE+-]*|true|false|null)|([^"\d\-tfn]+|.)', re.DOTALL
+)
+
+
+def number(value: float | None) -> str:
+    """Write a number with its thousands apart; small ones with as many places as tell something."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, int) or abs(value) >= 100 or value == int(value):  # noqa: PLR2004  (three digits are enough)
+        return f"{round(value):,}"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time that passed: `0.4 ms`, `3.2 s`, `5 min`, `2 h 10 min`, `3 d 4 h`."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 1:
+        return "0 s" if seconds == 0 else f"{number(round(seconds * 1000, 2))} ms"
+    if seconds < _MINUTE:
+        return f"{seconds:.3g} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE:.0f} min"
+    if seconds < _DAY:
+        return _two(seconds, _HOUR, "h", _MINUTE, "min")
+    return _two(seconds, _DAY, "d", _HOUR, "h")
+
+
+def _two(seconds: float, large: int, large_unit: str, small: int, small_unit: str) -> str:
+    rest = int(seconds % large // small)
+    first = f"{seconds // large:.0f} {large_unit}"
+    return f"{first} {rest} {small_unit}" if rest else first
+
+
+def size(count: float | None) -> str:
+    """Write a number of bytes: `512 B`, `1.4 MB` (by 1,024)."""
+    if count is None:
+        return ABSENT
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < _KIB:
+            return f"{number(round(count, 1))} {unit}"
+        count /= _KIB
+    return f"{number(round(count, 1))} TB"
+
+
+def when(time: datetime | str | None) -> Markup:
+    """Write a time in this machine's zone: the hour alone for today, else the day too; whole in its title."""
+    if time is None:
+        return Markup('<span class="absent">never</span>')
+    given = datetime.fromisoformat(time) if isinstance(time, str) else time
+    local = given.astimezone()
+    today = clock.now().astimezone().date()
+    if local.date() == today:
+        text = f"{local:%H:%M:%S}"
+    elif local.year == today.year:
+        text = f"{local.day} {local:%b, %H:%M}"
+    else:
+        text = f"{local.day} {local:%b %Y, %H:%M}"
+    whole = local.isoformat(sep=" ", timespec="milliseconds")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(given.isoformat(), whole, text)
+
+
+def zone() -> str:
+    """Name the zone in which times are written."""
+    return clock.now().astimezone().tzname() or "UTC"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Write a count with its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def summary(text: str) -> list[tuple[str, str]]:
+    """Give what an event's data holds as a few names and values for one line; the name is empty for a bare value.
+
+    Args:
+        text: the JSON, or its beginning.
+    """
+    try:
+        value: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return [("", text[:240])]
+    if isinstance(value, dict):
+        return [(str(name), _short(one)) for name, one in list(value.items())[:_SUMMARY_MEMBERS]]
+    return [] if value is None else [("", _short(value, 240))]
+
+
+def _short(value: Any, most: int = _SUMMARY_VALUE) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def pretty(text: str) -> Markup:
+    """Set JSON in lines, its numbers and strings left as they were recorded, with a class for each kind of token."""
+    cut = len(text) > MOST_JSON
+    shown = text[:MOST_JSON] if cut else msgspec.json.format(text, indent=2)
+    return Markup("").join(_tokens(shown)) + (Markup('<span class="j-cut">…</span>') if cut else "")
+
+
+def _tokens(text: str) -> list[Markup]:
+    found = []
+    for match in _TOKEN.finditer(text):
+        string, colon, atom, rest = match.groups()
+        if string is not None and colon is not None:
+            found.append(Markup('<span class="j-key">{}</span>{}').format(string, colon))
+        elif string is not None:
+            found.append(Markup('<span class="j-text">{}</span>').format(string))
+        elif atom is not None:
+            found.append(Markup('<span class="j-atom">{}</span>').format(atom))
+        else:
+            found.append(escape(rest))
+    return found
