@@ -38,10 +38,13 @@ def environment() -> Environment:
         "number": words.number,
         "duration": words.duration,
         "size": words.size,
-        "when": words.when,
         "plural": words.plural,
         "summary": words.summary,
-        "pretty": words.pretty,
+    }
+    marks: Any = made.get_template("marks.html").module
+    made.filters |= {
+        "when": lambda time: marks.when(words.when(time)),
+        "pretty": lambda text: marks.tokens(words.pretty(text)),
     }
     made.globals |= {"version": cos.__version__, "asset": asset, "zone": words.zone, "absent": words.ABSENT}
     return made

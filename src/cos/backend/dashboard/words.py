@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from markupsafe import Markup, escape
 
 from cos.common import clock
 
@@ -17,6 +17,7 @@ ABSENT = "not measured yet"
 MOST_JSON = 100_000
 _SUMMARY_MEMBERS = 8
 _SUMMARY_VALUE = 64
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _KIB = 1024
 
@@ -66,21 +67,27 @@ def size(count: float | None) -> str:
     return f"{number(round(count, 1))} TB"
 
 
-def when(time: datetime | str | None) -> Markup:
-    """Write a time in this machine's zone: the hour alone for today, else the day too; whole in its title."""
-    if time is None:
-        return Markup('<span class="absent">never</span>')
+@dataclass(frozen=True, slots=True)
+class When:
+    """A time as it is written: for machines, whole in this machine's zone, and as short as today allows."""
+
+    machine: str
+    whole: str
+    short: str
+
+
+def when(time: datetime | str) -> When:
+    """Write a time in this machine's zone: the hour alone for today, else the day too."""
     given = datetime.fromisoformat(time) if isinstance(time, str) else time
     local = given.astimezone()
     today = clock.now().astimezone().date()
     if local.date() == today:
-        text = f"{local:%H:%M:%S}"
+        short = f"{local:%H:%M:%S}"
     elif local.year == today.year:
-        text = f"{local.day} {local:%b, %H:%M}"
+        short = f"{local.day} {local:%b, %H:%M}"
     else:
-        text = f"{local.day} {local:%b %Y, %H:%M}"
-    whole = local.isoformat(sep=" ", timespec="milliseconds")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(given.isoformat(), whole, text)
+        short = f"{local.day} {local:%b %Y, %H:%M}"
+    return When(given.isoformat(), local.isoformat(sep=" ", timespec="milliseconds"), short)
 
 
 def zone() -> str:
@@ -93,19 +100,36 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def summary(text: str) -> list[tuple[str, str]]:
+def summary(text: str, *known: str | None) -> list[tuple[str, str]]:
     """Give what an event's data holds as a few names and values for one line; the name is empty for a bare value.
+
+    Prose comes first and numbers next, because they tell most; what the line says elsewhere and times are left out.
 
     Args:
         text: the JSON, or its beginning.
+        *known: values that the line shows already.
     """
     try:
         value: Any = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return [("", text[:240])]
     if isinstance(value, dict):
-        return [(str(name), _short(one)) for name, one in list(value.items())[:_SUMMARY_MEMBERS]]
+        telling = [
+            (name, one) for name, one in value.items() if one not in (None, "", *known) and not _is_time(one)
+        ]
+        telling.sort(key=lambda member: _rank(member[1]))
+        return [(str(name), _short(one)) for name, one in telling[:_SUMMARY_MEMBERS]]
     return [] if value is None else [("", _short(value, 240))]
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, str) and _TIME.match(value) is not None
+
+
+def _rank(value: Any) -> int:
+    if isinstance(value, str):
+        return 0 if " " in value else 2
+    return 1 if isinstance(value, int | float) else 3
 
 
 def _short(value: Any, most: int = _SUMMARY_VALUE) -> str:
@@ -114,23 +138,25 @@ def _short(value: Any, most: int = _SUMMARY_VALUE) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def pretty(text: str) -> Markup:
-    """Set JSON in lines, its numbers and strings left as they were recorded, with a class for each kind of token."""
-    cut = len(text) > MOST_JSON
-    shown = text[:MOST_JSON] if cut else msgspec.json.format(text, indent=2)
-    return Markup("").join(_tokens(shown)) + (Markup('<span class="j-cut">…</span>') if cut else "")
+def pretty(text: str) -> list[tuple[str, str]]:
+    """Set JSON in lines, its numbers and strings left as they were recorded; gives each token with its kind.
+
+    Kinds are `key`, `text`, `atom` (a number, a truth value, null), `cut` and the empty one for what stands between.
+    """
+    if len(text) > MOST_JSON:
+        return [*_tokens(text[:MOST_JSON]), ("cut", "…")]
+    return _tokens(msgspec.json.format(text, indent=2))
 
 
-def _tokens(text: str) -> list[Markup]:
+def _tokens(text: str) -> list[tuple[str, str]]:
     found = []
     for match in _TOKEN.finditer(text):
         string, colon, atom, rest = match.groups()
-        if string is not None and colon is not None:
-            found.append(Markup('<span class="j-key">{}</span>{}').format(string, colon))
-        elif string is not None:
-            found.append(Markup('<span class="j-text">{}</span>').format(string))
+        if string is not None:
+            found.append(("key" if colon is not None else "text", string))
+            found.append(("", colon or ""))
         elif atom is not None:
-            found.append(Markup('<span class="j-atom">{}</span>').format(atom))
+            found.append(("atom", atom))
         else:
-            found.append(escape(rest))
-    return found
+            found.append(("", rest))
+    return [token for token in found if token[1]]
