@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -60,6 +62,26 @@ def get_services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+#: Under this name a request's scope holds an event that is set when the server stops.
+STOPPING = "cos.stopping"
+
+
+async def stops_within(request: Request, seconds: float) -> bool:
+    """Wait so long, or until the server stops; an answer without an end asks this between its parts.
+
+    Returns:
+        Whether the server stops, so that the answer must end.
+    """
+    stopping: asyncio.Event | None = request.scope.get(STOPPING)
+    if stopping is None:
+        await asyncio.sleep(seconds)
+        return False
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    return stopping.is_set()
 
 
 async def read_body(request: Request) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from cos.backend.deps import STOPPING
 from cos.errors import PortTaken, ServerFailed
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class ApiServer:
         )
         self._server = _Uvicorn(config)
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -96,6 +98,7 @@ class ApiServer:
         return f"http://{host}:{port}"
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[STOPPING] = self._stopping
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -113,7 +116,8 @@ class ApiServer:
                 await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """Take no more requests, finish those in flight, and end."""
+        """Take no more requests, finish those in flight, tell the endless ones to end, and end."""
+        self._stopping.set()
         task, self._task = self._task, None
         if task is None:
             self._listener.close()

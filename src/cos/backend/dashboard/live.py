@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,12 +9,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cos.backend.dashboard import pages
 from cos.backend.dashboard.views import Asked
+from cos.backend.deps import stops_within
 from cos.common import db
 from cos.errors import CosError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from typing import Any
+
+    from starlette.requests import Request
 
     from cos.backend.dashboard.health import Pulse
     from cos.backend.dashboard.views import View
@@ -30,19 +32,19 @@ RETRY_MS = 1000
 
 
 async def changes(
-    *, view: View, services: Services, pulse: Pulse, query: Mapping[str, str], origin: str, boot: str
+    *, request: Request, view: View, services: Services, pulse: Pulse, boot: str
 ) -> AsyncIterator[bytes]:
     """Yield the view's parts whenever they differ from what was sent; all of them at first.
 
     Args:
+        request: of the viewer, for the query of the page's address.
         view: what is looked at.
         services: to load it.
         pulse: the health, measured once for all viewers.
-        query: of the page's address.
-        origin: of the page.
         boot: tells one run of COS from another; a page of an earlier run loads itself anew.
     """
     yield f"retry: {RETRY_MS}\nevent: hello\ndata: {boot}\n\n".encode()
+    query, origin = dict(request.query_params), str(request.base_url).rstrip("/")
     sent: dict[str, str] = {}
     quiet = 0
     while True:
@@ -64,7 +66,9 @@ async def changes(
             yield b"event: beat\ndata:\n\n"
         for name, text in changed.items():
             yield _event(f"part-{name}", text)
-        await asyncio.sleep(TICK_SECONDS)
+        if await stops_within(request, TICK_SECONDS):
+            yield b"event: bye\ndata:\n\n"
+            return
 
 
 def _event(part: str, text: str) -> bytes:

@@ -46,11 +46,10 @@ async def live(request: Request, name: str, services: ServicesDep) -> Response:
     """Send the parts of a view whenever they change."""
     view = _view(name)
     stream = changes(
+        request=request,
         view=view,
         services=services,
         pulse=pulse_of(request),
-        query=dict(request.query_params),
-        origin=str(request.base_url).rstrip("/"),
         boot=f"{services.started_at_seconds:.3f}",
     )
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
