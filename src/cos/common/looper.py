@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -91,9 +90,11 @@ class Looper:
             if delay <= 0:
                 await asyncio.sleep(0)
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._awake.wait()
+            timer = asyncio.get_running_loop().call_later(delay, self._awake.set)
+            try:
+                await self._awake.wait()
+            finally:
+                timer.cancel()
 
     def _failed(self, error: Exception) -> float:
         self.failures += 1

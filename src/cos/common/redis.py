@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from cos.errors import BadSetting, CosError, RedisUnreachable, ServerTooOld, WrongPassword
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 COMMAND_TIMEOUT_SECONDS = 5.0
@@ -49,6 +49,39 @@ def create_redis(url: str) -> Redis:
             "The setting COS_REDIS_URL is no URL that can be read: it looks like redis://user:password@host:6379/0, "
             "with / ? # @ [ ] in the password written as %2F %3F …."
         ) from None
+
+
+async def send_together(redis: Redis, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
+    """Send commands in one piece and give their answers, in order.
+
+    What a pipeline does, at a third of its cost to this process: for the few places where each event passes.
+
+    Args:
+        redis: whose pool lends the connection.
+        commands: each with its arguments.
+
+    Raises:
+        RedisError: Redis did not answer, or refused one of them; the others were carried out all the same.
+    """
+    pool = redis.connection_pool
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # the client leaves it untyped
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands))
+        answers: list[Any] = []
+        refused: ResponseError | None = None
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response())
+            except ResponseError as error:  # the answers after it still have to be read
+                refused = refused or error
+    except BaseException:
+        await connection.disconnect(nowait=True)  # what comes over it now would be another's answer
+        raise
+    finally:
+        await pool.release(connection)
+    if refused is not None:
+        raise refused
+    return answers
 
 
 def where(url: str) -> str:

@@ -41,6 +41,8 @@ VERIFY_SECONDS = 1.0
 STANDBY_SECONDS = 1.0
 #: After a ring that found nothing settled, look again soon: of two that overlap, the first waits for the other.
 FIRST_HORIZON_SECONDS = 0.002
+#: After a batch, look again soon, for what stood behind the horizon while it was read.
+LOOK_AGAIN_SECONDS = 0.005
 
 #: Where a row of `sql.READ_SETTLED` has its module and its envelope.
 _MODULE, _ENVELOPE = 2, 3
@@ -81,6 +83,7 @@ class Relay:
         self._shard = shard
         self._redis_url = redis_url
         self._connection: asyncpg.Connection[Any] | None = None
+        self._settled: Any = None
         self._generation: Generation | None = None
         self._tops: dict[str, Position] = {}
         self._cursor = START
@@ -123,6 +126,7 @@ class Relay:
         connection = self._connection
         if connection is None or connection.is_closed():
             connection = self._connection = await db.connect(self._url, name="cos relay")
+            self._settled = None
             await connection.execute(sql.BY_INDEX_ONLY)
             self._lose()
         if self._generation is None:
@@ -150,12 +154,15 @@ class Relay:
             return 0
         if rows:
             await self._move(rows)
-            if self.state != "running":
-                return 0
+            # Whether more stands behind the horizon is asked by the next turn, when nobody waits for this one.
+            return LOOK_AGAIN_SECONDS if self.state == "running" else 0
         return await self._rest(connection)
 
     async def _read(self, connection: asyncpg.Connection[Any], after: Position) -> list[asyncpg.Record]:
-        return await connection.fetch(sql.READ_SETTLED, *after, self._batch, MAX_BATCH_BYTES)
+        if self._settled is None:
+            self._settled = await connection.prepare(sql.READ_SETTLED)
+        found: list[asyncpg.Record] = await self._settled.fetch(*after, self._batch, MAX_BATCH_BYTES)
+        return found
 
     def _is_full(self, rows: list[asyncpg.Record]) -> bool:
         """Say whether a limit may have cut the batch short, so that more waits."""

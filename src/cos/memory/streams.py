@@ -8,6 +8,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from cos.common import messages
+from cos.common import redis as redis_client
 from cos.memory.position import Position
 
 if TYPE_CHECKING:
@@ -111,13 +112,12 @@ class Streams:
         Raises:
             RedisError: Redis did not answer, or refused; what was added before stays, and the next call sees it.
         """
-        pipeline = self._redis.pipeline(transaction=False)
+        commands: list[tuple[str | bytes | int, ...]] = []
         for module, after, events in batches:
             batch = [text for position, event in events for text in (f"{position[0]}-{position[1]}", event)]
-            pipeline.eval(
-                _ADD, 1, self.key(module, generation), self.channel(module), str(after), _pack(batch)
-            )
-        answers = await pipeline.execute()
+            key, channel = self.key(module, generation), self.channel(module)
+            commands.append(("EVAL", _ADD, 1, key, channel, str(after), _pack(batch)))
+        answers = await redis_client.send_together(self._redis, commands)
         return {
             module: Position.parse(answer.decode())
             for (module, _, _), answer in zip(batches, answers, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 
@@ -123,3 +124,33 @@ def test_each_error_is_one_sentence(error, kind, said) -> None:
     assert said in found.detail
     assert "host:1" in found.detail
     assert "\n" not in found.detail
+
+
+class TestSendTogether:
+    async def test_the_answers_come_in_the_order_of_the_commands(self, servers) -> None:
+        async with redis_client.create_redis(servers.redis.url) as client:
+            assert await redis_client.send_together(client, [("ECHO", str(n)) for n in range(50)]) == [
+                str(n).encode() for n in range(50)
+            ]
+
+    async def test_after_a_refusal_the_connection_is_still_in_step(self, servers) -> None:
+        """All answers are read before the first refusal is raised; the same connection then serves the next."""
+        async with redis_client.create_redis(servers.redis.url) as client:
+            before = await client.client_id()
+            with pytest.raises(ResponseError, match="unknown command"):
+                await redis_client.send_together(client, [("ECHO", "a"), ("NOSUCH",), ("ECHO", "b")])
+            assert await redis_client.send_together(client, [("ECHO", "c"), ("CLIENT", "ID")]) == [
+                b"c",
+                before,
+            ]
+
+    async def test_one_that_is_cut_off_leaves_no_answer_to_the_next(self, servers) -> None:
+        async with redis_client.create_redis(servers.redis.url) as client:
+            sending = asyncio.create_task(
+                redis_client.send_together(client, [("BLPOP", "nothing.here", "4"), ("ECHO", "late")])
+            )
+            await asyncio.wait([sending], timeout=0.05)
+            sending.cancel()
+            await asyncio.wait([sending])
+            assert sending.cancelled()
+            assert await redis_client.send_together(client, [("ECHO", "mine")]) == [b"mine"]
