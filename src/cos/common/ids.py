@@ -62,3 +62,8 @@ def random_hex(size: int) -> str:
 def jitter(seconds: float) -> float:
     """Give a random share of `seconds`, between a half and the whole, so that many do not retry at once."""
     return seconds * (0.5 + random.random() / 2)  # noqa: S311  (spreads load, guards nothing)
+
+
+def dice(seed: int) -> random.Random:
+    """Give draws that are the same for the same seed, for an order or a sample that must be repeatable."""
+    return random.Random(seed)  # noqa: S311  (repeatable draws, not a secret)

@@ -81,7 +81,7 @@ def _message(error: BaseException) -> str:
 
 
 def _frames(traceback: TracebackType | None, root: str) -> list[dict[str, Any]]:
-    frames = []
+    frames: list[dict[str, Any]] = []
     while traceback is not None and len(frames) < _FRAMES:
         code = traceback.tb_frame.f_code
         frames.append(

@@ -17,6 +17,7 @@ _PARTS = (
     "overrides",
     "benchmarks",
     "order",
+    "flakes",
     "report",
 )
 _HERE = Path(__file__)

@@ -17,11 +17,11 @@ import pytest
 
 from cos.testing import stopwatch
 from cos.testing.chain import chain_of, inner_of
+from cos.testing.results import SEEDS, outcome_of, worker_of
 
 _NAME = "cos-report"
 _CHAIN = "cos_chain"
 _PROPERTIES = {"cos.fault": "faults", "cos.measured": "measured"}
-SEEDS = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -122,7 +122,7 @@ class Report(Attachments):
             self._tell(report.nodeid, worker, reports)
 
     def _tell(self, test: str, worker: str, reports: list[pytest.TestReport]) -> None:
-        durations = {one.when or "": round(one.duration, 6) for one in reports}
+        durations = {str(one.when): round(one.duration, 6) for one in reports}
         seeds = self._config.stash.get(SEEDS, {})
         about: dict[str, Any] = {"durations": durations}
         about |= {"seeds": seeds} if seeds else {}
@@ -134,7 +134,7 @@ class Report(Attachments):
                 kept.append(entry)
         telling = [(one, outcome) for one in reports if (outcome := outcome_of(one))]
         for number, (report, outcome) in enumerate(telling):
-            line = _line(test, outcome, report.when or "", report)
+            line = _line(test, outcome, str(report.when), report)
             self.write(line | (about if number == 0 else {"worker": worker} if worker else {}))
 
     @pytest.hookimpl(trylast=True)
@@ -164,23 +164,6 @@ class Report(Attachments):
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where it is."""
         terminalreporter.write_line(f"cos: the report is in {self._path}")
-
-
-def outcome_of(report: pytest.TestReport) -> str:
-    """Say what a phase tells of its test; nothing when it tells nothing."""
-    if report.failed:
-        return "failed" if report.when == "call" else "error"
-    if report.skipped:
-        return "xfailed" if hasattr(report, "wasxfail") else "skipped"
-    if report.when == "call":
-        return "xpassed" if hasattr(report, "wasxfail") else "passed"
-    return ""
-
-
-def worker_of(report: pytest.TestReport) -> str:
-    """Give the worker of xdist that ran a phase; empty without xdist."""
-    node = getattr(report, "node", None)
-    return str(node.gateway.id) if node is not None else ""
 
 
 def _line(

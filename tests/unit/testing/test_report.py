@@ -132,7 +132,9 @@ class TestReport:
         found = by_test(lines)
         assert found["test_b", "failed"]["worker"] == "gw0"
         assert found["test_b", "failed"]["chain"][0]["type"] == "AssertionError"
-        assert found["test_dies", "error"]["chain"][0]["message"].startswith("worker 'gw0' crashed")
+        assert found["test_dies", "error"]["chain"][0]["message"].endswith(
+            "crashed while running 'test_it.py::test_dies'"
+        )
         assert found["test_c", "passed"]["worker"] == "gw1"
 
     def test_a_path_that_cannot_be(self, run, pytester) -> None:
