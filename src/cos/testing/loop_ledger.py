@@ -12,33 +12,9 @@ from weakref import WeakKeyDictionary
 
 from cos.testing.loop_errors import BoundAtImport, LoopError, OtherLoop
 from cos.testing.sites import PROJECT, Site, kind_of, locate
-
-CHECKS = ("conflict", "nested", "tasks", "generators", "blocking", "import")
-BLOCKING_MS = 100.0
+from cos.testing.strictness import OFF, Strictness
 
 _NOTE = "_cos_origin"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strictness:
-    """What is looked for in one test.
-
-    Attributes:
-        checks: of `CHECKS`.
-        blocking_ms: how long one call may keep the loop.
-        ignore: a task, generator or call whose name or place contains one of these is let be.
-    """
-
-    checks: frozenset[str] = frozenset()
-    blocking_ms: float = BLOCKING_MS
-    ignore: tuple[str, ...] = ()
-
-    def spares(self, text: str) -> bool:
-        """Say whether something told by this text is let be."""
-        return any(part in text for part in self.ignore)
-
-
-OFF = Strictness()
 
 
 @dataclass(frozen=True, slots=True)
