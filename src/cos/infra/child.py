@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 import psutil
 import structlog
 
-from cos.infra.launch import guarded
+from cos.infra.launch import guarded, quickly_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import IO
 
-GuardKind = Literal["exec", "pipe"]
+GuardKind = Literal["exec", "pipe", "quick"]
 DEFAULT_GUARD: Final[GuardKind] = "exec" if sys.platform == "linux" else "pipe"
 _PID_TIMEOUT_SECONDS: Final = 10.0
 _KILL_TIMEOUT_SECONDS: Final = 5.0
@@ -77,8 +77,12 @@ class Child:
                 ours, theirs = socket.socketpair()
                 ours.setblocking(False)  # noqa: FBT003  (the standard library's signature)
                 options = (*options, f"pipe={theirs.fileno()}", f"grace={grace_seconds}")
+            quick = (
+                quickly_guarded(program, stop_signal=stop_signal, options=options) if guard == "quick" else None
+            )
             process = await asyncio.create_subprocess_exec(
-                *guarded(program, stop_signal=stop_signal, options=options),
+                *(quick or guarded(program, stop_signal=stop_signal, options=options)),
+                start_new_session=quick is not None,  # a Ctrl-C in the owner's terminal is the owner's to handle
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -57,8 +57,10 @@ def cluster_exists(path: Path) -> bool:
     )
 
 
-async def create_cluster(path: Path, *, bin_folder: Path, account: Account | None, fsync: bool) -> None:
-    """Make a cluster with the database `cos` at `path`.
+async def create_cluster(
+    path: Path, *, bin_folder: Path, account: Account | None, fsync: bool, options: Sequence[str] = ()
+) -> None:
+    """Make a cluster with the database `cos` at `path`; `options` are further ones of initdb.
 
     It is built in a folder beside `path` and renamed as the last step, so whatever interrupts it (kill -9, a
     power cut), `path` holds nothing or a complete cluster. Syncing is one pass at the end, not one a file.
@@ -78,7 +80,7 @@ async def create_cluster(path: Path, *, bin_folder: Path, account: Account | Non
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         # Trust: whoever can open the socket is this account already, for its folder is 0700 (decision 0003).
         rights = (f"--username={USER}", "--auth-local=trust", "--auth-host=reject", "--data-checksums")
-        await _run((f"{bin_folder}/initdb", *place, *locale, *rights, "--no-sync"), way.options)
+        await _run((f"{bin_folder}/initdb", *place, *locale, *rights, *options, "--no-sync"), way.options)
         single = (f"{bin_folder}/postgres", "--single", *place, "-c", "fsync=off", "template1")
         await _run(single, way.options, stdin=f"CREATE DATABASE {DATABASE}\n".encode())
         if fsync:

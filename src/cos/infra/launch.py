@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,6 +30,29 @@ def guarded(program: Sequence[str], *, stop_signal: int, options: Sequence[str] 
     owner = (f"parent={os.getpid()}", f"signal={int(stop_signal)}")
     # -I -S: nothing of the owner's environment or site is loaded; the guard is small, quick and predictable.
     return [sys.executable, "-I", "-S", str(GUARD), *owner, *options, "--", *program]
+
+
+def quickly_guarded(
+    program: Sequence[str], *, stop_signal: int, options: Sequence[str] = ()
+) -> list[str] | None:
+    """Put `setpriv` before a program: the guard's promise from a C program that needs 1 ms instead of 20.
+
+    It differs in one thing: an owner that dies within that millisecond is not noticed. So it is for servers whose
+    folder is swept by whoever comes next. Root's rights are given up as capabilities, without a namespace.
+
+    Args:
+        program: the absolute path and its arguments.
+        stop_signal: what the program gets when its owner dies.
+        options: the guard's options.
+
+    Returns:
+        None where there is no setpriv, or it cannot do what the options ask.
+    """
+    found = shutil.which("setpriv", path=CHILD_ENVIRONMENT["PATH"]) if sys.platform == "linux" else None
+    if found is None or any(not option.startswith("maybe-namespace=") for option in options):
+        return None
+    rights = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs") if options else ()
+    return [found, f"--pdeathsig={signal.Signals(stop_signal).name.removeprefix('SIG')}", *rights, "--", *program]
 
 
 async def run_guarded(

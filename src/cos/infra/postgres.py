@@ -19,7 +19,7 @@ from cos.infra.leftovers import end_leftovers
 from cos.infra.process import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from cos.infra.folder import DataFolder
@@ -71,6 +71,7 @@ class EmbeddedPostgres:
         fsync: bool = True,
         progress: Callable[[str], None] | None = None,
         guard: GuardKind = DEFAULT_GUARD,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         """Describe it; nothing runs yet.
 
@@ -79,9 +80,11 @@ class EmbeddedPostgres:
             fsync: whether a commit waits for the disk; off only in tests.
             progress: gets a sentence before each step that takes a person's patience.
             guard: how it is tied to this process, see `ServerProcess`.
+            settings: further settings of the server, over our own.
         """
         self._folder = folder
         self._fsync = fsync
+        self._settings = dict(settings or {})
         self._progress = progress or (lambda _sentence: None)
         self._bin = find_postgres_bin()
         self._account: Account | None = None
@@ -163,7 +166,7 @@ class EmbeddedPostgres:
     def _argv(self) -> list[str]:
         # Arguments, not a file: an old folder always runs with the settings of the COS that starts it.
         data, sockets = self._entrance().paths
-        settings = _SETTINGS | (_WITH_FSYNC if self._fsync else _WITHOUT_FSYNC)
+        settings = _SETTINGS | (_WITH_FSYNC if self._fsync else _WITHOUT_FSYNC) | self._settings
         settings["unix_socket_directories"] = '"' + sockets.replace('"', '""') + '"'
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._bin / "postgres"), "-D", data, *flags]

@@ -71,7 +71,8 @@ class ServerProcess:
             prepare: runs before each start, restarts included.
             repair: gets the log of a failed start; True when it mended the cause and one more try is due.
             guard_options: how the guard changes identity, asked at each start.
-            guard: `exec` lets the kernel tie the child to this process (Linux); `pipe` works everywhere.
+            guard: `exec` lets the kernel tie the child to this process (Linux); `pipe` works everywhere; `quick`
+                is `exec` without a Python in between, where the system brings what that takes.
         """
         self.name = name
         self._argv = argv
