@@ -78,11 +78,14 @@ class Child:
                 ours.setblocking(False)  # noqa: FBT003  (the standard library's signature)
                 options = (*options, f"pipe={theirs.fileno()}", f"grace={grace_seconds}")
             quick = (
-                quickly_guarded(program, stop_signal=stop_signal, options=options) if guard == "quick" else None
+                quickly_guarded(program, stop_signal=stop_signal, options=options)
+                if guard == "quick"
+                else None
             )
             process = await asyncio.create_subprocess_exec(
                 *(quick or guarded(program, stop_signal=stop_signal, options=options)),
-                start_new_session=quick is not None,  # a Ctrl-C in the owner's terminal is the owner's to handle
+                start_new_session=quick
+                is not None,  # a Ctrl-C in the owner's terminal is the owner's to handle
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

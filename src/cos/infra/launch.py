@@ -52,7 +52,13 @@ def quickly_guarded(
     if found is None or any(not option.startswith("maybe-namespace=") for option in options):
         return None
     rights = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs") if options else ()
-    return [found, f"--pdeathsig={signal.Signals(stop_signal).name.removeprefix('SIG')}", *rights, "--", *program]
+    return [
+        found,
+        f"--pdeathsig={signal.Signals(stop_signal).name.removeprefix('SIG')}",
+        *rights,
+        "--",
+        *program,
+    ]
 
 
 async def run_guarded(

@@ -21,6 +21,7 @@ from cos.common.ids import random_hex
 from cos.infra.account import choose_account
 from cos.infra.binaries import find_postgres_bin, read_version
 from cos.infra.cluster import create_cluster
+from cos.testing.aside import begin_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,13 +85,7 @@ class PreparedClusters:
 
     def restock(self) -> None:
         """Let a process of its own make the spares that are missing."""
-        subprocess.Popen(  # noqa: S603  (a script of ours, its folder as an argument)
-            ["/bin/sh", "-c", _COPY, "sh", str(self.path), str(SPARES)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        begin_aside(["/bin/sh", "-c", _COPY, "sh", str(self.path), str(SPARES)])
 
     def _claim(self, target: Path) -> bool:
         for spare in self.path.glob("spare-*"):

@@ -155,7 +155,8 @@ class PostgresDatabase:
         """
         import asyncpg  # noqa: PLC0415  (only who asks pays)
 
-        return await asyncpg.connect(**self.asyncpg_parameters, **options)
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(**self.asyncpg_parameters, **options)
+        return connection
 
     def _url(self, scheme: str) -> str:
         secret = f":{quote(self.password, safe='')}" if self.password else ""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from cos.infra.folder import DataFolder
     from cos.testing.backstage import Backstage
+    from cos.testing.databases import Databases
     from cos.testing.postgres import PostgresService
     from cos.testing.quarters import Quarters
     from cos.testing.redis import RedisService
@@ -88,9 +89,10 @@ class Kit:
         """A running Postgres."""
         from cos.testing import postgres  # noqa: PLC0415  (as above)
         from cos.testing.clusters import PreparedClusters  # noqa: PLC0415  (as above)
+        from cos.testing.database import PostgresDatabase  # noqa: PLC0415  (as above)
 
         if self._postgres_url:
-            given = postgres.PostgresDatabase.parse(self._postgres_url, setting="cos_postgres_url")
+            given = PostgresDatabase.parse(self._postgres_url, setting="cos_postgres_url")
             made = postgres.PostgresService(backstage=self.backstage, direct=given, server=None)
             self._exits.callback(made.close)
             made.execute("SELECT 1")
@@ -122,6 +124,15 @@ class Kit:
         self.backstage.run(server.start(), seconds=_START_SECONDS)
         direct = redis.socket_url(self.folder.sockets / SOCKET_NAME)
         made = redis.RedisService(backstage=self.backstage, direct=direct, server=server)
+        self._exits.callback(made.close)
+        return made
+
+    @cached_property
+    def databases(self) -> Databases:
+        """The template and its clones."""
+        from cos.testing.databases import Databases  # noqa: PLC0415  (as above)
+
+        made = Databases(postgres=self.postgres, backstage=self.backstage)
         self._exits.callback(made.close)
         return made
 

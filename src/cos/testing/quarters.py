@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from cos.common.ids import random_hex
 from cos.errors import FolderNotWritable
 from cos.infra.sockets import socket_folder
+from cos.testing.aside import begin_aside
 
 _DEADLY: Final = ((signal.SIGCONT, 0.0), (signal.SIGKILL, 2.0))
 _HALF_MADE_SECONDS: Final = 60.0
@@ -129,10 +129,4 @@ def _remove(paths: list[Path]) -> None:
         for path in paths:
             shutil.rmtree(path, ignore_errors=True)
         return
-    subprocess.Popen(  # noqa: S603  (our own folders, no shell)
-        [program, "-rf", "--", *map(str, paths)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    begin_aside([program, "-rf", "--", *map(str, paths)])
