@@ -14,7 +14,6 @@ from cos.testing.loop_hooks import LoopHooks
 from cos.testing.loop_ledger import Ledger, Origin, in_test, origin_of
 from cos.testing.loop_naming import named
 from cos.testing.loop_watch import Blocked, LoopWatch
-from cos.testing.plain_failure import show_plainly
 from cos.testing.sites import PROJECT, Site, kind_of
 from cos.testing.strictness import Strictness, milliseconds, strictness_of
 
@@ -93,15 +92,6 @@ class LoopCheck:
             return (yield)
         finally:
             self.ledger.owner = before
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Show what was found as a sentence."""
-        report = yield
-        show_plainly(item, call, report)
-        return report
 
     def pytest_enter_pdb(self) -> None:
         """A person who reads is no blocking call."""

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprFileLocation, ReprTracebackNative
 
 from cos.errors import CosError
 from cos.testing.sites import MACHINERY, kind_of
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what a check found as a sentence."""
+    report = yield
+    if report.failed:
+        show_plainly(item, call, report)
+    return report
 
 
 def show_plainly(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
@@ -18,7 +31,7 @@ def show_plainly(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
         report: of it; left as it is when the error came from anywhere else.
     """
     error = call.excinfo.value if call.excinfo else None
-    if not report.failed or error is None:
+    if error is None:
         return
     members = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
     if not all(isinstance(one, CosError) for one in members):
@@ -30,7 +43,8 @@ def show_plainly(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
             return
         traceback = traceback.tb_next
     lines = [f"{type(one).__name__}: {one}" for one in members]
+    lines += getattr(error, "__notes__", [])
     path, line, _ = item.location
-    crash = ReprFileLocation(path, (line or 0) + 1, lines[0] if len(lines) == 1 else f"{error}")
+    crash = ReprFileLocation(path, (line or 0) + 1, lines[0] if len(members) == 1 else f"{error}")
     shown = ReprTracebackNative([f"{text}\n" for text in lines])
     report.longrepr = ExceptionChainRepr([(shown, crash, None)])

@@ -19,6 +19,7 @@ _PARTS = (
     "order",
     "flakes",
     "report",
+    "plain_failure",
 )
 _HERE = Path(__file__)
 

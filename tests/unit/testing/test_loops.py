@@ -21,7 +21,7 @@ def run(pytester, monkeypatch):
     def run(tests, *args, scope="function", ini=None, runner="pytest_asyncio.plugin", **modules):
         pytester.makeini(ASYNCIO.format(scope=scope) if ini is None else ini)
         pytester.makepyfile(**{"test_it": tests, **modules})
-        return pytester.runpytest_subprocess("-p", runner, "-p", "cos.testing.loops", *args, timeout=60)
+        return pytester.runpytest_subprocess("-p", runner, "-p", "cos.testing.plugin", *args, timeout=60)
 
     return run
 

@@ -46,7 +46,7 @@ def run(pytester, monkeypatch):
     def run(*args, **modules):
         pytester.makepyfile(**({"test_it": TESTS, "product": PRODUCT} | modules))
         result = pytester.runpytest_subprocess(
-            "-p", "cos.testing.report", "--cos-report", "out/r.jsonl", *args, timeout=60
+            "-p", "cos.testing.plugin", "--cos-report", "out/r.jsonl", *args, timeout=60
         )
         path = pytester.path / "out/r.jsonl"
         return result, [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
