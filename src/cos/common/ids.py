@@ -16,6 +16,8 @@ _COUNTER_BITS = 12
 _RANDOM_MASK = (1 << 62) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+Dice = random.Random
+
 _last_stamp = 0
 
 
@@ -64,6 +66,6 @@ def jitter(seconds: float) -> float:
     return seconds * (0.5 + random.random() / 2)  # noqa: S311  (spreads load, guards nothing)
 
 
-def dice(seed: int) -> random.Random:
+def dice(seed: int) -> Dice:
     """Give draws that are the same for the same seed, for an order or a sample that must be repeatable."""
     return random.Random(seed)  # noqa: S311  (repeatable draws, not a secret)

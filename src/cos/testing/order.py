@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
-from cos.common.ids import dice, random_hex
+from cos.common.ids import Dice, dice, random_hex
 from cos.errors import BadInput
 from cos.testing.results import SEEDS
 
@@ -136,7 +135,7 @@ def pytest_collection_select(config: pytest.Config, items: list[pytest.Item]) ->
     items[:] = kept
 
 
-def shuffled(items: list[pytest.Item], draws: Random, depth: int = 0) -> list[pytest.Item]:
+def shuffled(items: list[pytest.Item], draws: Dice, depth: int = 0) -> list[pytest.Item]:
     """Change the order of the groups at this depth of the node ids, then within each of them."""
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:

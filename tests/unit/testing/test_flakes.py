@@ -59,14 +59,12 @@ class TestNatures:
     def test_with_workers(self, run) -> None:
         """What ran before a test is what its own worker ran."""
         result = run("--cos-flakes", "-k", "depends or pollutes", "-p", "xdist.plugin", "-n1")
-        result.stdout.fnmatch_lines(
-            ["ORDER-DEPENDENT *::test_depends - *behind test_one.py::test_pollutes *"]
-        )
+        assert "it passes alone and fails behind test_one.py::test_pollutes (" in result.stdout.str()
 
     def test_the_budget_is_kept(self, run) -> None:
         """What could not be run again is said to be unknown."""
         result = run("--cos-flakes", "--cos-reruns=1", "-k", "always or depends or pollutes")
-        result.stdout.fnmatch_lines(["UNKNOWN *test_always - there were no processes left*"])
+        assert "UNKNOWN test_two.py::test_always - there were no processes left" in result.stdout.str()
 
 
 class TestBisect:
