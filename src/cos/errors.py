@@ -173,3 +173,11 @@ class NewerDatabase(CosError):
 
     exit_code = 22
     slug = "newer-database"
+
+
+class BadBackup(CosError):
+    """The file is no backup that can be used."""
+
+    status = 422
+    exit_code = 23
+    slug = "bad-backup"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cos.errors import DiskFull, OtherMajorVersion, ServerFailed
-from cos.infra.account import entrance, give
+from cos.infra.account import choose_account, entrance, give
+from cos.infra.binaries import find_postgres_bin
 from cos.infra.launch import run_guarded
 from cos.infra.leftovers import end_leftovers
 from cos.infra.logfile import telling_line
@@ -89,6 +90,18 @@ async def create_cluster(
     except BaseException:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, building, ignore_errors=True))
         raise
+
+
+async def sync_cluster(path: Path) -> None:
+    """Return when every file of a cluster that is stopped has reached the disk.
+
+    Raises:
+        ServerFailed: it cannot be made sure; quotes why.
+    """
+    way = entrance(await choose_account(), [path])
+    await _run(
+        (f"{find_postgres_bin()}/initdb", "-D", way.paths[0], "--sync-only", _SYNC_METHOD), way.options
+    )
 
 
 async def _run(program: Sequence[str], options: Sequence[str], *, stdin: bytes = b"") -> None:

@@ -157,3 +157,21 @@ FROM_THE_FUTURE = """
 """
 
 COUNT_RECORDS = "SELECT count(*) FROM l1.record"
+
+# Each ordinary table of the database but Postgres's own, with the bytes of its rows, indexes left out: what a backup
+# holds. The quoting is Postgres's own, for who counts the rows.
+ALL_TABLES = """
+    SELECT n.nspname || '.' || c.relname AS name, format('%I.%I', n.nspname, c.relname) AS quoted,
+           pg_table_size(c.oid) AS bytes
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+    ORDER BY 1
+"""
+
+# The first transaction id that no row of this snapshot can have.
+NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+
+# The server's processes of our sessions that are called so.
+BACKENDS_NAMED = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND backend_type = 'client backend'"
+)
