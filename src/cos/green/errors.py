@@ -116,3 +116,10 @@ class BadLog(CosError):
 
     exit_code = 55
     slug = "green-bad-log"
+
+
+class PythonMissing(CosError):
+    """There is no such Python interpreter: give the path of the project's own with `--python`."""
+
+    exit_code = 56
+    slug = "green-python-missing"

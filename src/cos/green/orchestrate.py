@@ -12,7 +12,7 @@ from cos.green import state as states
 from cos.green.agents import Agent
 from cos.green.clock import pause
 from cos.green.dispatch import Answer, Dispatcher, services
-from cos.green.errors import GitFailed, RunGoesOn
+from cos.green.errors import GitFailed, NoDiskSpace, RunGoesOn
 from cos.green.imports import Imports
 from cos.green.merge import MergeQueue
 from cos.green.options import Options, options_from
@@ -137,6 +137,10 @@ class Orchestrator:
         try:
             while self.state.status == "running":
                 self._step()
+        except (NoDiskSpace, OSError):
+            # A full disk cuts compiled files short, which then break every later run; and this frees some of it.
+            shutil.rmtree(self.repo.state / "pycache", ignore_errors=True)
+            raise
         finally:
             self.dispatcher.stop()
         self._tidy()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cos.green.errors import ImportsLeak, NoTests, PytestMissing, SuiteFailed
+from cos.green.errors import ImportsLeak, NoDiskSpace, NoTests, PytestMissing, PythonMissing, SuiteFailed
 from cos.green.failure import Failure, Run
 from cos.green.parse_report import failure_line, parse_report
 from cos.green.parse_traceback import parse_traceback
@@ -147,6 +147,8 @@ class Suite:
 
     def _explain(self, task: Task, ended: Ended) -> None:
         """Say why a run has no result at all, unless that is itself the first cause."""
+        if "No space left on device" in ended.output:
+            raise NoDiskSpace
         if ended.code == _NO_TESTS:
             raise NoTests(f"Pytest found no tests in {self.root}: give a path to them, or check `testpaths`.")
         lines = [line for line in ended.output.splitlines() if line.strip()]
@@ -204,9 +206,23 @@ def startup_failure(ended_output: str) -> Failure | None:
 
 
 def find_python(home: Path, asked: str | None = None) -> str:
-    """Choose the interpreter: the one asked for, else the project's .venv, else our own."""
+    """Choose the interpreter: the one asked for, else the project's .venv, else our own.
+
+    Args:
+        home: the project's folder.
+        asked: a name on the path, or a path; a relative one counts from here, or else from the project's folder.
+
+    Raises:
+        PythonMissing: there is no such program.
+    """
     if asked:
-        return asked
+        near = [str(Path.cwd() / asked), str(home / asked)] if os.sep in asked else [asked]
+        found = next((there for one in near if (there := shutil.which(one))), None)
+        if found is None:
+            raise PythonMissing(
+                f"There is no program {asked}: give the path of the project's Python with --python."
+            )
+        return found
     for name in (".venv/bin/python", "venv/bin/python", ".venv/Scripts/python.exe"):
         if (home / name).exists():
             return str(home / name)
