@@ -154,6 +154,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do]");
     if (button) { acts[button.dataset.do]?.(); return; }
+    if (event.target.closest(".skip")) { event.preventDefault(); $("main").focus(); return; }
     const anchor = event.target.closest("a[data-open]");
     if (!anchor || event.button || event.metaKey || event.ctrlKey || event.shiftKey || !$("#opened")) return;
     event.preventDefault();
