@@ -22,7 +22,10 @@ from cos.infra.redis import EmbeddedRedis
 from cos.migrations.apply import migrate
 from cos.runtime.core import Core
 
-_TABLES = "l1.record, l1.prompt_trace, l1.generation, cc.module"
+_TABLES = (
+    "l1.record, l1.prompt_trace, l1.generation, cc.module, "
+    "highway.consumer_group, highway.group_position, highway.dead_letter, highway.projection"
+)
 
 
 @dataclass(frozen=True)

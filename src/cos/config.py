@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     redis_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
         default="mem0", description="First part of each Redis key and channel."
     )
+    subscribers: str = Field(
+        default="",
+        description="Modules whose `highway` is run, beside installed ones: `package.module[:attribute]`, by commas.",
+    )
     db_pool_size: int = Field(
         default=10, ge=2, le=500, description="Most Postgres connections of one process's API."
     )

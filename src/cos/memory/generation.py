@@ -17,6 +17,7 @@ from cos.memory import sql
 
 if TYPE_CHECKING:
     import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
     from redis.asyncio import Redis
 
 _log = structlog.get_logger("cos.generation")
@@ -37,7 +38,7 @@ class Generation:
     database: str
 
 
-async def in_postgres(connection: asyncpg.Connection[Any]) -> Generation | None:
+async def in_postgres(connection: asyncpg.Connection[Any] | PoolConnectionProxy[Any]) -> Generation | None:
     """Give the newest generation that Postgres knows."""
     row = await connection.fetchrow(sql.CURRENT_GENERATION)
     return None if row is None else Generation(row["number"], row["database"])

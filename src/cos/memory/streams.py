@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from cos.common import messages
 from cos.common import redis as redis_client
+from cos.common.subscriber_policy import Stream
 from cos.memory.position import Position
 
 if TYPE_CHECKING:
@@ -78,6 +79,19 @@ class Streams:
     def channel(self, module: str) -> str:
         """Give the live channel of a module."""
         return f"{self._namespace}.recorded.{module}"
+
+    def of_group(self, group: str, module: str, generation: int) -> Stream:
+        """Give the keys that a consumer group uses for a module's stream."""
+        place = f"{group}:{module}:{generation}"
+        return Stream(
+            key=self.key(module, generation),
+            refill=f"{self._namespace}.refill:{place}",
+            owner=f"{self._namespace}.owner:{place}",
+        )
+
+    def gaps(self, group: str) -> str:
+        """Give the key of the hash that tells what a group has yet to be brought."""
+        return f"{self._namespace}.gaps:{group}"
 
     @property
     def doorbell(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -15,10 +16,12 @@ from cos.common.circuit_breaker import CircuitBreaker
 from cos.common.doorbell import Listener, Ringer
 from cos.common.looper import Looper
 from cos.memory.event import Limits
+from cos.memory.highway import Highway
 from cos.memory.l15_highway import Relay
 from cos.memory.recorder import Doorbell, Recorder
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
+from cos.runtime.consumers import Consumers
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,7 +38,14 @@ class Core:
     """
 
     def __init__(
-        self, *, settings: Settings, database_url: str, redis_url: str, api: bool = True, worker: bool = True
+        self,
+        *,
+        settings: Settings,
+        database_url: str,
+        redis_url: str,
+        api: bool = True,
+        worker: bool = True,
+        highways: Iterable[Highway] = (),
     ) -> None:
         """Build the parts; nothing connects before the context is entered.
 
@@ -45,6 +55,7 @@ class Core:
             redis_url: of the Redis.
             api: whether this process records (sessions and recorder).
             worker: whether this process relays.
+            highways: whose subscriptions this process runs.
         """
         self.settings = settings
         self.database_url = database_url
@@ -91,6 +102,13 @@ class Core:
                 LIMITS: Limits(settings.max_data_bytes, settings.max_data_depth),
             },
         )
+        self.consumers = Consumers(
+            highways=highways,
+            database_url=database_url,
+            redis_url=redis_url,
+            namespace=settings.redis_namespace,
+            sessions=self.sessions,
+        )
         self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
 
     def services(self) -> Services:
@@ -118,6 +136,7 @@ class Core:
                 self.relay_looper.start()
                 self._stack.push_async_callback(self._listener.stop)
                 self._listener.start()
+            await self._stack.enter_async_context(self.consumers)
             if self._api:
                 if not self._worker:
                     self._stack.push_async_callback(self._ringer.stop)

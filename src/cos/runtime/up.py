@@ -19,6 +19,7 @@ from cos.common.looper import Looper
 from cos.infra.folder import DataFolder
 from cos.migrations.apply import migrate
 from cos.runtime.core import Core
+from cos.runtime.highways import found
 from cos.runtime.server import ApiServer, bind
 from cos.runtime.servers import Servers, check_redis, given_urls
 
@@ -107,13 +108,20 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         listener = bind(settings.port)
         stack.callback(listener.close)
         progress(f"Data        {folder.path}")
+        highways = found(settings)
         servers = await stack.enter_async_context(
             Servers(settings=settings, folder=folder, progress=progress)
         )
         core = await stack.enter_async_context(
-            Core(settings=settings, database_url=servers.postgres.url, redis_url=servers.redis.url)
+            Core(
+                settings=settings,
+                database_url=servers.postgres.url,
+                redis_url=servers.redis.url,
+                highways=highways,
+            )
         )
         progress("Relay       running")
+        _tell(core, progress)
         api = await _serve(stack, core, listener)
         stack.callback(folder.clear_run)
         watch = RunFile(folder=folder, servers=servers, api=api, core=core, started_at=started_at)
@@ -143,19 +151,34 @@ async def worker(settings: Settings, *, progress: Progress, ready: Callable[[str
     """Run the background parts alone, over servers that are there already, until a signal ends it."""
     stopping = _signals()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(await _part(settings, api=False, progress=progress))
+        core = await stack.enter_async_context(await _part(settings, api=False, progress=progress))
         progress("Relay       running")
+        _tell(core, progress)
         ready("")
         await stopping.wait()
         progress("Stopping …")
 
 
 async def _part(settings: Settings, *, api: bool, progress: Progress) -> Core:
+    highways = [] if api else found(settings)
     database_url, redis_url = given_urls(settings, DataFolder.open(settings.data_dir))
     await check_redis(redis_url)
     applied = await migrate(database_url)
     progress("Database    migrated" if applied else "Database    up to date")
-    return Core(settings=settings, database_url=database_url, redis_url=redis_url, api=api, worker=not api)
+    return Core(
+        settings=settings,
+        database_url=database_url,
+        redis_url=redis_url,
+        api=api,
+        worker=not api,
+        highways=highways,
+    )
+
+
+def _tell(core: Core, progress: Progress) -> None:
+    groups = sorted(core.consumers.subscribers)
+    if groups:
+        progress(f"Subscribers {', '.join(groups)}")
 
 
 async def _serve(stack: AsyncExitStack, core: Core, listener: Any) -> ApiServer:

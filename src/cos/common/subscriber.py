@@ -1,0 +1,433 @@
+"""A durable consumer of Redis streams, one of a group: at least once, with retries, dead letters, claims and a drain.
+
+Who is the authority: Redis for what was handed out and what is done (the group's pending entries); the source, which
+the `Keeper` keeps up to date, for what Redis has forgotten. The consumer remembers nothing that cannot be found again:
+
+- *reading*: each round acknowledges, looks whether the streams are as they should be, and reads, in one transaction.
+- *waiting*: with nothing to read it waits inside Redis, and handles what it is given there at once.
+- *lost*: after any failure of Redis it asks first for what it was handed without hearing of it.
+
+A process that dies leaves its messages pending; when they were silent for `claim_seconds`, another consumer takes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from redis.exceptions import RedisError, ResponseError
+
+from cos.common import clock, ids
+from cos.common import redis as redis_client
+from cos.common.subscriber_group import PRELUDE, Gap, Group, Seen, before, order
+from cos.common.subscriber_policy import Desk, Graves, Message, Policy, Source, Stream
+from cos.common.subscriber_work import Work
+from cos.common.wire import Wire
+from cos.errors import CosError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from redis.asyncio import Redis
+
+_log = structlog.get_logger("cos.subscriber")
+
+WAIT_SECONDS = 0.5
+#: While calls are under way what is done is acknowledged at least so often.
+SETTLE_SECONDS = 0.05
+KEEP_SECONDS = 1.0
+SWEEP_SECONDS = 600.0
+FORGOTTEN_SECONDS = 3600.0
+_CLAIM_MOST = 100
+_POUR_MOST = 500
+_POUR_BELOW = 1000
+
+
+class Subscriber:
+    """One consumer of a group; a background part. Its `keeper` needs turns too; `close` it when both have stopped."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        redis: Redis,
+        redis_url: str,
+        gaps: str,
+        source: Source,
+        desk: Desk,
+        graves: Graves,
+        policy: Policy,
+    ) -> None:
+        """Take what is needed; connections are made by the turns.
+
+        Args:
+            name: of the group.
+            redis: client whose address is used; the consumer has connections of its own.
+            redis_url: of the client, named in messages.
+            gaps: key of the hash that holds the group's gaps.
+            source: knows the streams, and what was ever in them.
+            desk: handles messages.
+            graves: keeps what could not be handled.
+            policy: limits.
+        """
+        self.name = name
+        self.policy = policy
+        self.source = source
+        self.claimed = 0
+        self._redis_url = redis_url
+        self._wire = Wire(redis=redis, prelude=PRELUDE)
+        self._waiting_wire = Wire(redis=redis)
+        self._keeping_wire = Wire(redis=redis, prelude=PRELUDE)
+        consumer = ids.random_hex(8)
+        self._group = Group(wire=self._wire, name=name, consumer=consumer, gaps=gaps)
+        self._lock = asyncio.Lock()
+        self._awake = asyncio.Event()
+        self.work = Work(
+            name=name,
+            desk=desk,
+            graves=graves,
+            policy=policy,
+            begin=self._begin,
+            restore=lambda message: source.at(message.stream, message.id.decode()),
+            wake=self._awake.set,
+        )
+        self.keeper = Keeper(
+            group=Group(wire=self._keeping_wire, name=name, consumer=consumer, gaps=gaps),
+            source=source,
+            redis_url=redis_url,
+            created=self._awake.set,
+        )
+        self._streams: Sequence[Stream] = ()
+        self._readable: list[Stream] = []
+        self._refills: list[Stream] = []
+        self._held_back: set[Stream] = set()
+        self._active = 1
+        self._waiting: asyncio.Task[Any] | None = None
+        self._waited_for: list[Stream] = []
+        self._is_lost = False
+        self._kept_at = self._owned_at = float("-inf")
+        self._swept_at = clock.monotonic()
+
+    async def turn(self) -> float:
+        """Do one round: acknowledge, look after what is held, read or wait.
+
+        Raises:
+            RedisUnreachable: in words; what is held goes on being handled, and the next turn begins anew.
+        """
+        try:
+            await self._round()
+        except (RedisError, OSError) as error:
+            self._is_lost = True
+            await self._stop_waiting()
+            raise redis_client.connect_error(self._redis_url, error) from error
+        return 0
+
+    def retire(self) -> None:
+        """Begin no more calls; what is under way goes on."""
+        self.work.retire()
+
+    async def close(self) -> None:
+        """End: finish the calls under way within the limit, give back the rest for others to take at once."""
+        await self._stop_waiting()
+        await self.work.drain(self.policy.drain_seconds)
+        with suppress(*redis_client.LOST):
+            async with asyncio.timeout(redis_client.COMMAND_TIMEOUT_SECONDS):
+                await self._group.settle(self.work.take_done())
+                for stream in {*self._streams, *(m.stream for m in self.work.held.values())}:
+                    for key in (stream.key, stream.refill):
+                        held = [m for m in self.work.held.values() if m.key == key]
+                        await self._group.park(key, held)
+                if self.policy.ordered:
+                    await self._group.disown(self._readable)
+        with suppress(CosError, *redis_client.LOST):
+            await self.keeper.keep_places()
+        for wire in (self._wire, self._waiting_wire, self._keeping_wire):
+            await wire.close()
+
+    async def _round(self) -> None:
+        await self._find_streams()
+        await self._look_after_held()
+        if self._waiting is None:
+            if await self._read():
+                return
+            if self.work.room > 0 and not self._refills:
+                await self._start_waiting()
+        await self._rest()
+
+    async def _find_streams(self) -> None:
+        streams = await self.source.streams()
+        if streams is not self._streams:
+            self._streams = streams
+            self.keeper.streams = streams
+            await self._stop_waiting()
+            self._refills = []
+            self._held_back = set()
+            self._owned_at = float("-inf")
+            if not self.policy.ordered:
+                self._readable = list(streams)
+        if self.policy.ordered and clock.monotonic() - self._owned_at >= self.policy.claim_seconds / 3:
+            await self._own()
+        if self._is_lost:
+            await self._recover()
+            self._is_lost = False
+
+    async def _own(self) -> None:
+        """Ask for the streams of an ordered group; what the owner before has left comes before anything new."""
+        asked_at = clock.monotonic()
+        lease_seconds = self.policy.claim_seconds
+        ours, new = await self._locked(lambda: self._group.own(self._streams, lease_seconds=lease_seconds))
+        for stream in [one for one in self._readable if one not in ours]:
+            self.work.drop([(m.key, m.id) for m in self.work.waiting(stream)])
+            for key in (stream.key, stream.refill):
+                await self._locked(partial(self._group.park, key, []))
+        if ours != self._readable:
+            await self._stop_waiting()
+        for stream in new:
+            for key in (stream.refill, stream.key):
+                await self._claim(stream, key, idle_seconds=0.0)
+        self._held_back.update(new)  # until a look has shown that nothing older waits elsewhere
+        self._readable = ours
+        self._owned_at = asked_at
+
+    async def _recover(self) -> None:
+        """Take up what was handed to us while the connection was lost: nobody else knows of it for a while."""
+        await self._settle()
+        for stream in self._readable:
+            for key in (stream.refill, stream.key):
+                await self._claim(stream, key, idle_seconds=0.0, mine=True)
+
+    async def _claim(self, stream: Stream, key: str, *, idle_seconds: float, mine: bool = False) -> None:
+        everything = idle_seconds == 0.0
+        while True:
+            most = len(self.work.held) + _CLAIM_MOST
+            found = await self._locked(
+                partial(self._group.claim, stream, key, idle_seconds=idle_seconds, most=most, mine=mine)
+            )
+            new = [m for m in found if not self.work.knows(m)]
+            for message in new:
+                if mine:  # handed to us and never begun, or given back by ourselves
+                    message.suspect = False
+                    message.begun -= 1 if message.begun == 1 else 0
+            self.claimed += len(new)
+            self.work.accept(new)
+            if not (everything and new):
+                return
+
+    async def _look_after_held(self) -> None:
+        """Say that we live, take over what the dead have left, forget the consumers that are long gone."""
+        now = clock.monotonic()
+        if now - self._kept_at < self.policy.claim_seconds / 3:
+            return
+        self._kept_at = now
+        if self.work.held:
+            held = list(self.work.held.values())
+            self.work.drop(await self._locked(lambda: self._group.hold(held)))
+        for stream in self._readable:
+            for key in (stream.key, stream.refill):
+                if self.work.room > 0:
+                    await self._claim(stream, key, idle_seconds=self.policy.claim_seconds)
+        if now - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = now
+            for stream in self._streams:
+                await self._locked(partial(self._group.sweep, stream.key, idle_seconds=FORGOTTEN_SECONDS))
+
+    async def _read(self) -> bool:
+        """Acknowledge what is done and read what is new; says whether there may be more at once."""
+        if not self._readable:
+            await self._settle()
+            return False
+        room, streams, refills = self.work.room, self._readable, self._refills
+        fresh = [one for one in streams if one not in self._held_back] if room > 0 else []
+        count = max(1, room // self._active)
+        done = self.work.take_done()
+        try:
+            seen, messages = await self._locked(
+                lambda: self._group.read(streams, fresh, refills if room > 0 else [], count=count, done=done)
+            )
+        except BaseException:
+            self.work.give_back_done(done)
+            raise
+        self._refills = seen.refills
+        self._held_back = set(seen.absent)
+        if self.policy.ordered:
+            self._held_back.update(seen.gaps, seen.refills)  # what was missed comes first
+        if seen.absent or seen.gaps:
+            self.keeper.attend(seen)
+        if messages:
+            self._active = len({m.key for m in messages})
+            self.work.accept(messages)
+        return bool(messages) and self.work.room > self.policy.prefetch // 2
+
+    async def _settle(self) -> None:
+        """Acknowledge what is done, and nothing else."""
+        done = self.work.take_done()
+        try:
+            await self._locked(lambda: self._group.settle(done))
+        except BaseException:
+            self.work.give_back_done(done)
+            raise
+
+    async def _start_waiting(self) -> None:
+        streams = self._waited_for = [one for one in self._readable if one not in self._held_back]
+        if not streams:
+            return
+        if self.policy.ordered:
+            # Without taking: whether the streams still are ours to read is asked when there is something.
+            places = await self._locked(lambda: self._group.places(streams))
+            last = [places[one].delivered if one in places else "0-0" for one in streams]
+            keys = [one.key for one in streams]
+            milliseconds = round(WAIT_SECONDS * 1000)
+            command: tuple[Any, ...] = ("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", *keys, *last)
+        else:
+            command = self._group.waiting(streams, count=self.work.room, block_seconds=WAIT_SECONDS)
+        self._waiting = asyncio.get_running_loop().create_task(
+            self._waiting_wire.call(*command, block_seconds=WAIT_SECONDS), name=f"subscriber:{self.name}:wait"
+        )
+
+    async def _stop_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._is_lost = self._is_lost or not waiting.done()
+            waiting.cancel()
+            await asyncio.wait([waiting], timeout=1.0)
+            await self._waiting_wire.close()
+
+    async def _rest(self) -> None:
+        """Wait for news: an entry, room, or something to acknowledge."""
+        waiting = self._waiting
+        self._awake.clear()
+        seconds = SETTLE_SECONDS if self.work.done or self.work.running else WAIT_SECONDS
+        waker = asyncio.get_running_loop().create_task(
+            self._awake.wait(), name=f"subscriber:{self.name}:rest"
+        )
+        try:
+            await asyncio.wait(
+                {waker, waiting} if waiting is not None else {waker},
+                timeout=seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            waker.cancel()
+        if waiting is not None and waiting.done():
+            self._waiting = None
+            try:
+                answer = waiting.result()
+            except ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                return
+            if not self.policy.ordered:
+                self.work.accept(self._group.waited(answer, self._waited_for))
+        elif waiting is not None and self.work.done:
+            await self._settle()
+
+    async def _begin(self, messages: Iterable[Message]) -> set[tuple[str, bytes]]:
+        held = list(messages)
+        lost: set[tuple[str, bytes]] = await self._locked(lambda: self._group.hold(held, begin=True))
+        return lost
+
+    async def _locked(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Use the connection alone: workers begin attempts over the one that reads."""
+        async with self._lock:
+            return await call()
+
+
+class Keeper:
+    """Keeps a group's place where it cannot be lost, and brings back what Redis has lost; a background part."""
+
+    def __init__(self, *, group: Group, source: Source, redis_url: str, created: Callable[[], None]) -> None:
+        """Take what is needed.
+
+        Args:
+            group: over a connection of the keeper's own.
+            source: where places are kept and lost entries are read.
+            redis_url: named in messages.
+            created: told when the group has its place in streams that it could not read.
+        """
+        self.streams: Sequence[Stream] = ()
+        self.refilled = 0
+        self.busy = False
+        self._poured = False
+        self._group = group
+        self._source = source
+        self._redis_url = redis_url
+        self._created = created
+        self._absent: list[Stream] = []
+        self._gaps: dict[Stream, Gap] = {}
+        self._kept: dict[Stream, str] = {}
+        self._ring: Callable[[], None] = lambda: None
+
+    def rung_by(self, ring: Callable[[], None]) -> None:
+        """Take what brings the next turn at once."""
+        self._ring = ring
+
+    def attend(self, seen: Seen) -> None:
+        """See to streams that cannot be read, or of which something is missing."""
+        if not self.busy:
+            self._absent, self._gaps = seen.absent, seen.gaps
+            self.busy = True
+            self._ring()
+
+    async def turn(self) -> float:
+        """Give the group its place where it has none, fill gaps, and keep how far it is.
+
+        Raises:
+            CosError: Redis or the source does not answer; the next turn begins anew.
+        """
+        try:
+            if self.busy:
+                await self._mend()
+            await self.keep_places()
+        except redis_client.LOST as error:
+            raise redis_client.connect_error(self._redis_url, error) from error
+        if not self.busy:
+            return KEEP_SECONDS
+        return 0 if self._poured else SETTLE_SECONDS
+
+    async def keep_places(self) -> None:
+        """Keep up to which entry all is done in each stream, where that has changed."""
+        places = {stream: place.done for stream, place in (await self._group.places(self.streams)).items()}
+        moved = {stream: done for stream, done in places.items() if self._kept.get(stream) != done}
+        if moved:
+            await self._source.reached(moved)
+            self._kept = places
+
+    async def _mend(self) -> None:
+        for stream in self._absent:
+            await self._create(stream)
+        self._absent = []
+        self._poured = False
+        for stream, gap in list(self._gaps.items()):
+            rest = await self._fill(stream, gap)
+            if rest is None:
+                del self._gaps[stream]
+            else:
+                self._gaps[stream] = rest
+        self.busy = bool(self._gaps)
+        self._created()
+
+    async def _create(self, stream: Stream) -> None:
+        after = await self._source.begin(stream)
+        first = await self._group.first(stream)
+        if first is not None and order(after) < order(before(first)):
+            missing = await self._source.between(stream, after, before(first), 1)
+            if not missing:
+                after = before(first)
+        await self._group.create(stream, after)
+        _log.info("group_begins", group=self._group.name, stream=stream.key, after=after)
+
+    async def _fill(self, stream: Stream, gap: Gap) -> Gap | None:
+        """Bring some of a gap into the refill; gives what is left of it."""
+        if await self._group.refill_length(stream) >= _POUR_BELOW:
+            return gap
+        entries = await self._source.between(stream, gap.after, gap.upto, _POUR_MOST)
+        rest = Gap(entries[-1][0], gap.upto) if len(entries) == _POUR_MOST else None
+        await self._group.pour(stream, gap, entries, rest)
+        self._poured = True
+        if entries:
+            self.refilled += len(entries)
+            _log.warning("stream_refilled", group=self._group.name, stream=stream.key, entries=len(entries))
+        return rest

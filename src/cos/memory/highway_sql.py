@@ -1,0 +1,95 @@
+"""The highway's statements: groups and their places, dead letters, projections; each with why it is right."""
+
+# ruff: noqa: S608  (put together from the constants of this file, never from a value)
+
+from __future__ import annotations
+
+from cos.memory.sql import ENVELOPE_TEXT
+
+# A group that registers: the first time it is given where it begins; later its definition is told anew and that stays.
+REGISTER_GROUP = """
+    INSERT INTO highway.consumer_group (name, generation, xact, seq, definition, created_at, seen_at)
+    VALUES ($1, $2, $3::xid8, $4, $5, $6, $6)
+    ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, seen_at = excluded.seen_at
+"""
+
+# Where a group stands in a stream: the place kept for it, else its beginning, which is known for the generation that it
+# registered in; a later generation is read from its beginning.
+GROUP_BEGINS = """
+    SELECT COALESCE(p.xact, g.xact) AS xact, COALESCE(p.seq, g.seq) AS seq
+    FROM (SELECT 1) AS one
+    LEFT JOIN highway.group_position AS p ON p.group_name = $1 AND p.generation = $2 AND p.module = $3
+    LEFT JOIN highway.consumer_group AS g ON g.name = $1 AND g.generation = $2
+"""
+
+# Places only rise: what was done once stays done, even where Redis has lost its tail and knows less.
+GROUP_REACHED = """
+    INSERT INTO highway.group_position AS p (group_name, generation, module, xact, seq, moved_at)
+    SELECT $1, $2, a.module, a.xact::xid8, a.seq, $6
+    FROM unnest($3::text[], $4::text[], $5::bigint[]) AS a (module, xact, seq)
+    ON CONFLICT (group_name, generation, module) DO UPDATE
+    SET xact = excluded.xact, seq = excluded.seq, moved_at = excluded.moved_at
+    WHERE (excluded.xact, excluded.seq) > (p.xact, p.seq)
+"""
+
+# The last position below the horizon.
+SETTLED_TOP = """
+    SELECT xact, seq FROM l1.record WHERE xact < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY xact DESC, seq DESC LIMIT 1
+"""
+
+# What a stream held between two positions; both are below the horizon, so the answer is final.
+BETWEEN = f"""
+    SELECT xact, seq, {ENVELOPE_TEXT} AS envelope FROM l1.record
+    WHERE module = $1 AND (xact, seq) > ($2::xid8, $3::bigint) AND (xact, seq) <= ($4::xid8, $5::bigint)
+    ORDER BY xact, seq LIMIT $6
+"""
+
+ENVELOPE_AT = f"SELECT {ENVELOPE_TEXT} FROM l1.record WHERE xact = $1::xid8 AND seq = $2 AND module = $3"
+
+# Buried again: one that waits for its delivery, or is under way, stays so; one that was delivered since is dead again;
+# one that is dead keeps the error that it died of.
+BURY = """
+    INSERT INTO highway.dead_letter AS d (
+        id, group_name, generation, module, xact, seq, type, subject, event, error, traceback, attempts, state,
+        first_failed_at, last_failed_at
+    )
+    VALUES ($1, $2, $3, $4, $5::xid8, $6, $7, $8, $9::json, $10, $11, $12, 'dead', $13, $13)
+    ON CONFLICT (group_name, generation, module, xact, seq) DO UPDATE SET
+        last_failed_at = excluded.last_failed_at,
+        attempts = CASE d.state WHEN 'delivered' THEN d.attempts + excluded.attempts ELSE d.attempts END,
+        error = CASE d.state WHEN 'delivered' THEN excluded.error ELSE d.error END,
+        traceback = CASE d.state WHEN 'delivered' THEN excluded.traceback ELSE d.traceback END,
+        state = CASE d.state WHEN 'delivered' THEN 'dead' ELSE d.state END
+"""
+
+# Takes the oldest of a group's requeued letters. Committed before the handler is called, so that one requeue can never
+# become two deliveries; locked rows are another process's.
+TAKE_QUEUED = """
+    UPDATE highway.dead_letter SET state = 'delivering', deliveries = deliveries + 1,
+        lease_until = now() + make_interval(secs => $2)
+    WHERE id = (
+        SELECT id FROM highway.dead_letter WHERE state = 'queued' AND group_name = $1
+        ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, generation, module, xact, seq, event, attempts, deliveries
+"""
+
+# One whose process died or fell silent while it was delivered: nobody knows whether it was handled, a person decides.
+EXPIRE_DELIVERING = """
+    UPDATE highway.dead_letter SET state = 'dead', lease_until = NULL, last_failed_at = now(), attempts = attempts + 1,
+        error = 'Its consumer fell silent while it handled it; whether it was handled is not known.', traceback = ''
+    WHERE state = 'delivering' AND group_name = $1 AND lease_until < now()
+"""
+
+# Only for the delivery that is meant: the letter may have been requeued again since.
+DELIVERED = """
+    UPDATE highway.dead_letter SET state = 'delivered', lease_until = NULL
+    WHERE id = $1 AND deliveries = $2 AND state IN ('delivering', 'dead')
+"""
+
+DIED_AGAIN = """
+    UPDATE highway.dead_letter SET state = 'dead', lease_until = NULL, attempts = attempts + 1, error = $3,
+        traceback = $4, last_failed_at = $5
+    WHERE id = $1 AND deliveries = $2 AND state = 'delivering'
+"""
