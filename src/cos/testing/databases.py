@@ -27,12 +27,14 @@ AHEAD: Final = 2
 #: How many used ones may lie about before dropping them comes before making new ones; each takes 8 MB.
 MOST_USED: Final = 20
 _SECONDS: Final = 60.0
+#: A test may just now have stopped the server: it is given these seconds to come back.
+_RETRY_PAUSES: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0, 0.0)
 _LOCK_CLASS: Final = 0x636F73
 _NAME: Final = re.compile(r"cos_(?P<session>[0-9a-f]{8})_\w+")
 
-# Names are quoted below, and are made of letters, digits and underscores anyway. FILE_COPY would need two checkpoints,
-# WAL_LOG needs none and is as quick for a database of a few megabytes.
-_CREATE: Final = 'CREATE DATABASE "{name}"{template}'
+# Names are quoted below, and are made of letters, digits and underscores anyway. FILE_COPY writes half of what WAL_LOG
+# writes; the checkpoints that it takes are short in a cluster without fsync.
+_CREATE: Final = 'CREATE DATABASE "{name}"{template} STRATEGY FILE_COPY'
 _DROP: Final = 'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
 _SEAL: Final = 'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'
 # Right without a lock: the database takes no new connections any more.
@@ -108,6 +110,14 @@ class Databases:
         """Take a clone that nobody needs any more; it is dropped when there is time."""
         self._used.append(database.database)
 
+    def forget_connections(self) -> None:
+        """Drop the connections that are kept for later tests: the server was away, so they lead nowhere."""
+        for pool in self.kept.values():
+            if pool._dialect.is_async:  # noqa: SLF001  (its connection is closed by its loop)
+                pool.__dict__.pop("connection", None)
+            else:
+                pool.dispose()
+
     def close(self) -> None:
         """Stop making clones; on a given server also drop all that is ours."""
         if self._maker is not None:
@@ -154,12 +164,16 @@ class Databases:
                 continue
             self._count += 1
             name = self._name(str(self._count))
-            try:
-                await self._make(name, self._name("template"))
-            except CosError as error:
-                await ready.put(error)
-            else:
-                await ready.put(name)
+            for pause_seconds in _RETRY_PAUSES:
+                try:
+                    await self._make(name, self._name("template"))
+                except CosError as error:
+                    if not pause_seconds:
+                        await ready.put(error)
+                    await asyncio.sleep(pause_seconds)
+                else:
+                    await ready.put(name)
+                    break
 
     async def _run(self, statement: str) -> None:
         import asyncpg  # noqa: PLC0415  (loaded with the control connection)

@@ -109,4 +109,4 @@ def _with_number(url: str, number: int) -> str:
     if parts.scheme != "unix":
         return urlunsplit(parts._replace(path=f"/{number}"))
     query = dict(parse_qsl(parts.query)) | {"db": str(number)}
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    return f"unix://{parts.path}?{urlencode(query)}"

@@ -67,7 +67,9 @@ def kit_of(config: pytest.Config) -> Kit:
             postgres_url=_given(config, "postgres"),
             postgres_settings=settings,
             redis_url=_given(config, "redis"),
+            docker=config.getini("cos_docker_host"),
         )
+        found.heal_leftovers()
     return found
 
 

@@ -58,6 +58,7 @@ class TimeComesFromTheClock:
         "src/cos/green/probe/*": "runs alone inside another project's tests",
         "src/cos/testing/stopwatch.py": "a test that moves the clock must not move a measurement",
         "src/cos/infra/guard.py": "a program of its own that must start in milliseconds and imports nothing of COS",
+        "src/cos/testing/guard/program.py": "another such program",
     }
     bad = (
         "from datetime import datetime\ndatetime.now()",
@@ -90,6 +91,7 @@ class RandomnessComesFromCommon:
     scope = "src/"
     escapes = {
         "src/cos/common/*": "the one source",
+        "src/cos/testing/proxy/weather.py": "a program of its own that imports nothing of COS but itself",
         "src/cos/green/probe/*": "runs alone inside another project's tests",
     }
     bad = (
