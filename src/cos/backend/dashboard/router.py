@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 from cos.backend.cc import service as cc
 from cos.backend.cc.schemas import ModuleIn, ModulePatch
 from cos.backend.dashboard import pages
+from cos.backend.dashboard.forms import filled
 from cos.backend.dashboard.frame import frame, pulse_of
 from cos.backend.dashboard.live import changes
 from cos.backend.dashboard.route import PageRoute
@@ -87,12 +88,7 @@ async def page(request: Request, name: str) -> Response:
 @router.post("/ui/modules")
 async def create_module(request: Request, services: ServicesDep) -> Response:
     """Register a module."""
-    form = await request.form()
-    given = ModuleIn(
-        name=str(form.get("name", "")),
-        version=str(form.get("version", "")),
-        config=str(form.get("config") or "") or None,
-    )
+    given = await filled(request, ModuleIn)
     async with services.sessions() as db, db.begin():
         made = await cc.create_module(db, given)
     return await _acted(request, "modules", f"{made.name} is registered.")
