@@ -18,6 +18,7 @@ from cos.common.circuit_breaker import CircuitBreaker
 from cos.config import Settings
 from cos.errors import TooLarge
 from cos.memory.event import Limits
+from cos.memory.pulse import Pulse
 from cos.memory.recorder import Doorbell, Recorder
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
@@ -36,6 +37,7 @@ class Services:
         streams: names and reads the streams.
         breaker: guards `redis`.
         gauge: measures the log, the streams and the lag.
+        pulse: the same, measured for everybody at once, and over the last minutes.
         started_at_seconds: monotonic time at which this process began to serve.
     """
 
@@ -47,6 +49,7 @@ class Services:
     streams: Streams
     breaker: CircuitBreaker
     gauge: Gauge
+    pulse: Pulse
     started_at_seconds: float
 
     @property

@@ -175,3 +175,16 @@ NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 BACKENDS_NAMED = (
     "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND backend_type = 'client backend'"
 )
+
+# The last position below the horizon: one step into the index. Everything up to it has ended, so what is counted up to
+# it is counted once.
+SETTLED_TOP = """
+    SELECT xact, seq FROM l1.record WHERE xact < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY xact DESC, seq DESC LIMIT 1
+"""
+
+# What settled between two positions; reads the index alone, as much of it as there is to count.
+COUNT_SETTLED = """
+    SELECT count(*) FROM l1.record
+    WHERE (xact, seq) > ($1::xid8, $2::bigint) AND (xact, seq) <= ($3::xid8, $4::bigint)
+"""

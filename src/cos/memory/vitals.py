@@ -14,7 +14,7 @@ from cos.common import clock, db
 from cos.common import redis as redis_client
 from cos.errors import CosError
 from cos.memory import generation, sql
-from cos.memory.position import Position
+from cos.memory.position import START, Position
 from cos.memory.streams import Streams
 
 #: Past so many events behind, the exact number is not worth its cost.
@@ -33,11 +33,29 @@ class StreamVitals:
 
 @dataclass(slots=True)
 class Vitals:
-    """What was measured; None where it could not be, with the reason among the causes."""
+    """What was measured; None where it could not be, with the reason among the causes.
+
+    Attributes:
+        records: in the log, None when they were not counted.
+        lag_events: committed and not announced, of all streams.
+        lag_seconds: how long the oldest of them has waited.
+        settled: the last position below the horizon; the start of the log when nothing is.
+        settled_since: how many records settled after the position that was asked about.
+        postgres_ms: how long Postgres took to answer the smallest question, in milliseconds.
+        redis_ms: the same of Redis.
+        postgres_answers: whether it does.
+        redis_answers: whether it does.
+        streams: by module.
+        causes: of what could not be measured.
+    """
 
     records: int | None = None
     lag_events: int | None = None
     lag_seconds: float | None = None
+    settled: Position | None = None
+    settled_since: int | None = None
+    postgres_ms: float | None = None
+    redis_ms: float | None = None
     postgres_answers: bool = False
     redis_answers: bool = False
     streams: dict[str, StreamVitals] = field(default_factory=dict)
@@ -65,11 +83,19 @@ class Gauge:
         self._streams = streams
         self._redis_url = redis_url
 
-    async def measure(self) -> Vitals:
-        """Measure everything that answers; never raises, what does not answer is a cause."""
+    async def measure(self, *, count: bool = True, since: Position | None = None) -> Vitals:
+        """Measure everything that answers; never raises, what does not answer is a cause.
+
+        Args:
+            count: whether the records are counted, which costs as much as there are.
+            since: position after which settled records are counted, which costs as much as there are after it.
+        """
         vitals = Vitals()
         try:
+            await cast("Any", self._redis.ping())  # which may have to connect first
+            began = clock.monotonic()
             await cast("Any", self._redis.ping())
+            vitals.redis_ms = (clock.monotonic() - began) * 1000
             vitals.redis_answers = True
         except redis_client.LOST as error:
             vitals.causes.append(redis_client.connect_error(self._redis_url, error).detail)
@@ -80,7 +106,9 @@ class Gauge:
             return vitals
         try:
             vitals.postgres_answers = True
-            await self._measure(connection, vitals)
+            if count:
+                vitals.records = await connection.fetchval(sql.COUNT_RECORDS)
+            await self._measure(connection, vitals, since)
         except (*db.LOST, asyncpg.PostgresError) as error:
             vitals.postgres_answers = False
             vitals.causes.append(db.connect_error(self._url, error).detail)
@@ -91,8 +119,16 @@ class Gauge:
             await connection.close(timeout=2)
         return vitals
 
-    async def _measure(self, connection: asyncpg.Connection[Any], vitals: Vitals) -> None:
-        vitals.records = await connection.fetchval(sql.COUNT_RECORDS)
+    async def _measure(
+        self, connection: asyncpg.Connection[Any], vitals: Vitals, since: Position | None
+    ) -> None:
+        place = await connection.fetchrow(sql.SETTLED_TOP)
+        began = clock.monotonic()
+        await connection.execute("SELECT")
+        vitals.postgres_ms = (clock.monotonic() - began) * 1000
+        vitals.settled = START if place is None else Position(place["xact"], place["seq"])
+        if since is not None:
+            vitals.settled_since = await connection.fetchval(sql.COUNT_SETTLED, *since, *vitals.settled)
         life = await generation.in_postgres(connection)
         modules = [row[0] for row in await connection.fetch(sql.MODULES)]
         if not vitals.redis_answers:
@@ -101,9 +137,9 @@ class Gauge:
         tops = await self._streams.tops(modules, number)
         events, oldest = 0, None
         for module, top in tops.items():
-            behind, since = await self._behind(connection, module, top)
+            behind, waits = await self._behind(connection, module, top)
             events += behind
-            oldest = since if oldest is None or (since is not None and since < oldest) else oldest
+            oldest = waits if oldest is None or (waits is not None and waits < oldest) else oldest
             vitals.streams[module] = StreamVitals(
                 key=self._streams.key(module, number),
                 generation=number,

@@ -18,6 +18,7 @@ from cos.common.looper import Looper
 from cos.memory.event import Limits
 from cos.memory.highway import Highway
 from cos.memory.l15_highway import Relay
+from cos.memory.pulse import Pulse
 from cos.memory.recorder import Doorbell, Recorder
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
@@ -66,6 +67,8 @@ class Core:
         self.redis: Redis = redis_client.create_redis(redis_url)
         self.streams = Streams(redis=self.redis, namespace=settings.redis_namespace)
         self.gauge = Gauge(url=database_url, redis=self.redis, streams=self.streams, redis_url=redis_url)
+        self.pulse = Pulse(gauge=self.gauge)
+        self._pulse_looper = Looper(name="pulse", part=self.pulse)
         self.relay = Relay(
             url=database_url,
             redis=self.redis,
@@ -122,6 +125,7 @@ class Core:
             streams=self.streams,
             breaker=self.breaker,
             gauge=self.gauge,
+            pulse=self.pulse,
             started_at_seconds=clock.monotonic(),
         )
 
@@ -141,6 +145,8 @@ class Core:
                 if not self._worker:
                     self._stack.push_async_callback(self._ringer.stop)
                     self._ringer.start()
+                self._stack.push_async_callback(self._pulse_looper.stop)
+                self._pulse_looper.start()
                 self._stack.push_async_callback(self.recorder.stop)
                 await self.recorder.start()
         except BaseException:

@@ -5,21 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cos.backend.dashboard import pages
-from cos.backend.dashboard.health import Pulse, Report
+from cos.backend.dashboard.health import Report
+from cos.backend.dashboard.health import report as measured
 from cos.backend.dashboard.views import VIEWS
 from cos.common import clock
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-
-
-def pulse_of(request: Request) -> Pulse:
-    """Give the measurements of the app that serves this request."""
-    state = request.app.state
-    if not hasattr(state, "pulse"):
-        state.pulse = Pulse(state.services)
-    pulse: Pulse = state.pulse
-    return pulse
 
 
 async def frame(
@@ -39,7 +31,7 @@ async def frame(
         "title": title,
         "live": live,
         "nav": VIEWS,
-        "report": report or await pulse_of(request).report(),
+        "report": report or await measured(request.app.state.services),
         "theme": pages.theme(request),
         "csrf": None,
         "notice": None,

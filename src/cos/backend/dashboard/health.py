@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from cos.backend.dashboard import words
-from cos.common import clock
 from cos.common.circuit_breaker import State
 
 if TYPE_CHECKING:
@@ -17,8 +14,6 @@ if TYPE_CHECKING:
 
 #: A relay this far behind is worth a word.
 LAG_SECONDS = 10.0
-#: One measurement serves every viewer for so long.
-FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,36 +35,17 @@ class Report:
     state: str
     parts: tuple[Part, ...]
     causes: tuple[str, ...]
-    measured_at: datetime
     vitals: Vitals
 
 
-class Pulse:
-    """Measures at most once a second, whoever asks; what is asked meanwhile waits for the same measurement."""
-
-    def __init__(self, services: Services) -> None:
-        """Take what is measured."""
-        self._services = services
-        self._lock = asyncio.Lock()
-        self._report: Report | None = None
-        self._measured = float("-inf")
-
-    async def report(self) -> Report:
-        """Give the health of all parts; never raises."""
-        async with self._lock:
-            if self._report is None or clock.monotonic() - self._measured >= FRESH_SECONDS:
-                vitals = await self._services.gauge.measure()
-                self._report = _report(self._services, vitals)
-                self._measured = clock.monotonic()
-            return self._report
-
-
-def _report(services: Services, vitals: Vitals) -> Report:
+async def report(services: Services) -> Report:
+    """Give the health of all parts, measured a moment ago at most; never raises."""
+    vitals = await services.pulse.vitals()
     parts = (_postgres(vitals), _redis(services, vitals), _relay(vitals))
-    state = "down" if not vitals.postgres_answers else "degraded" if vitals.causes else "ok"
-    return Report(
-        state=state, parts=parts, causes=tuple(vitals.causes), measured_at=clock.now(), vitals=vitals
-    )
+    behind = [f"The relay: {part.cause}" for part in parts if part.name == "relay" and part.cause]
+    causes = (*dict.fromkeys(vitals.causes), *behind)
+    state = "down" if not vitals.postgres_answers else "degraded" if causes else "ok"
+    return Report(state=state, parts=parts, causes=causes, vitals=vitals)
 
 
 def _cause(vitals: Vitals, name: str) -> str | None:
@@ -78,46 +54,51 @@ def _cause(vitals: Vitals, name: str) -> str | None:
 
 def _postgres(vitals: Vitals) -> Part:
     if vitals.postgres_answers:
-        return Part(name="postgres", title="Postgres", state="ok", facts=(("keeps", "the log"),))
+        facts = _facts(("keeps", "the log"), ("answers in", words.milliseconds(vitals.postgres_ms)))
+        return Part(name="postgres", title="Postgres", state="ok", facts=facts)
     return Part(
         name="postgres",
         title="Postgres",
         state="down",
         cause=_cause(vitals, "Postgres"),
-        doing="Nothing can be recorded until it answers; COS tries again by itself.",
+        doing="Nothing can be recorded until it answers. COS tries again by itself, and starts its own Postgres again.",
     )
 
 
 def _redis(services: Services, vitals: Vitals) -> Part:
     breaker = services.breaker.snapshot()
-    facts = (("breaker", breaker.state.value.lower().replace("_", "-")),)
+    opened = None if breaker.state == State.CLOSED else breaker.state.value.lower().replace("_", "-")
     if vitals.redis_answers:
-        return Part(
-            name="redis",
-            title="Redis",
-            state="ok",
-            facts=facts if breaker.state != State.CLOSED else (("keeps", "the streams"),),
+        facts = _facts(
+            ("keeps", "the streams"), ("answers in", words.milliseconds(vitals.redis_ms)), ("breaker", opened)
         )
+        return Part(name="redis", title="Redis", state="ok", facts=facts)
     return Part(
         name="redis",
         title="Redis",
         state="down",
         cause=_cause(vitals, "Redis"),
         doing="Recording and reading go on; the streams catch up by themselves when it is back.",
-        facts=facts,
+        facts=_facts(("breaker", opened)),
     )
 
 
 def _relay(vitals: Vitals) -> Part:
     if vitals.lag_events is None or vitals.lag_seconds is None:
-        return Part(name="relay", title="Relay", state="unknown")
+        doing = "It waits for Redis; no event is lost meanwhile." if not vitals.redis_answers else None
+        return Part(name="relay", title="Relay", state="unknown", doing=doing)
     late = vitals.lag_seconds > LAG_SECONDS
-    facts = (("behind", f"{words.plural(vitals.lag_events, 'event')}, {words.duration(vitals.lag_seconds)}"),)
+    behind = "nothing" if vitals.lag_events == 0 else words.plural(vitals.lag_events, "event")
+    oldest = None if vitals.lag_events == 0 else words.duration(vitals.lag_seconds)
     return Part(
         name="relay",
         title="Relay",
         state="degraded" if late else "ok",
         cause="It is behind; an old open transaction may hold it back." if late else None,
-        doing="It goes on as soon as that transaction ends." if late else None,
-        facts=facts,
+        doing="It goes on by itself as soon as that transaction ends." if late else None,
+        facts=_facts(("waits to be announced", behind), ("the oldest since", oldest)),
     )
+
+
+def _facts(*facts: tuple[str, str | None]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in facts if value is not None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from cos.backend.dashboard import pages
+from cos.backend.dashboard import health, pages
 from cos.backend.dashboard.views import Asked
 from cos.backend.deps import stops_within
 from cos.common import db
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from cos.backend.dashboard.health import Pulse
     from cos.backend.dashboard.views import View
     from cos.backend.deps import Services
 
@@ -31,16 +30,13 @@ HEARTBEAT_TICKS = 10
 RETRY_MS = 1000
 
 
-async def changes(
-    *, request: Request, view: View, services: Services, pulse: Pulse, boot: str
-) -> AsyncIterator[bytes]:
+async def changes(*, request: Request, view: View, services: Services, boot: str) -> AsyncIterator[bytes]:
     """Yield the view's parts whenever they differ from what was sent; all of them at first.
 
     Args:
         request: of the viewer, for the query of the page's address.
         view: what is looked at.
         services: to load it.
-        pulse: the health, measured once for all viewers.
         boot: tells one run of COS from another; a page of an earlier run loads itself anew.
     """
     yield f"retry: {RETRY_MS}\nevent: hello\ndata: {boot}\n\n".encode()
@@ -48,7 +44,7 @@ async def changes(
     sent: dict[str, str] = {}
     quiet = 0
     while True:
-        report = await pulse.report()
+        report = await health.report(services)
         asked = Asked(services=services, report=report, query=query, origin=origin)
         context: dict[str, Any] = {"report": report, "oob": True, "csrf": None}
         found = {"state": pages.render("parts/state.html", context)}

@@ -11,9 +11,9 @@ from starlette.responses import StreamingResponse
 
 from cos.backend.cc import service as cc
 from cos.backend.cc.schemas import ModuleIn, ModulePatch
-from cos.backend.dashboard import pages
+from cos.backend.dashboard import health, pages
 from cos.backend.dashboard.forms import filled
-from cos.backend.dashboard.frame import frame, pulse_of
+from cos.backend.dashboard.frame import frame
 from cos.backend.dashboard.live import changes
 from cos.backend.dashboard.route import PageRoute
 from cos.backend.dashboard.views import BY_NAME, Asked, View
@@ -50,7 +50,6 @@ async def live(request: Request, name: str, services: ServicesDep) -> Response:
         request=request,
         view=view,
         services=services,
-        pulse=pulse_of(request),
         boot=f"{services.started_at_seconds:.3f}",
     )
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -117,7 +116,7 @@ def _view(name: str) -> View:
 
 
 async def _show(request: Request, view: View) -> Response:
-    report = await pulse_of(request).report()
+    report = await health.report(request.app.state.services)
     asked = Asked(
         services=request.app.state.services,
         report=report,
@@ -143,7 +142,7 @@ async def _acted(request: Request, name: str, said: str) -> Response:
     view = BY_NAME[name]
     if not pages.wants_fragment(request):
         return Response(status_code=303, headers={"Location": view.path})
-    report = await pulse_of(request).report()
+    report = await health.report(request.app.state.services)
     asked = Asked(services=request.app.state.services, report=report, query={}, origin="")
     around = await frame(request, view=view.name, title=view.title, report=report)
     text = pages.render(f"parts/{view.parts[0]}.html", around | await view.load(asked))

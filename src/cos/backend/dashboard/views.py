@@ -9,7 +9,9 @@ from urllib.parse import urlencode
 
 from cos.backend.cc import service as cc
 from cos.backend.dashboard import log, words
-from cos.backend.dashboard.health import Pulse, Report
+from cos.backend.dashboard.flow import flows
+from cos.backend.dashboard.health import Report
+from cos.backend.dashboard.storage import storage
 from cos.backend.deps import Services
 from cos.errors import BadInput
 from cos.memory.position import Position
@@ -62,7 +64,7 @@ async def _overview(asked: Asked) -> dict[str, Any]:
         "lede": _lede(asked.report, latest),
         "latest": latest,
         "empty": latest == [],
-        "plots": [],
+        "plots": flows(asked.services.pulse.beats),
         "origin": asked.origin,
     }
 
@@ -152,7 +154,7 @@ async def _system(asked: Asked) -> dict[str, Any]:
                 "last_failure": breaker.last_failure_time,
             }
         ],
-        "storage": None,
+        "storage": await storage(asked.services),
     }
 
 
@@ -169,5 +171,3 @@ VIEWS = (
     View(name="system", title="System", key="s", load=_system, parts=("system",)),
 )
 BY_NAME = {view.name: view for view in VIEWS}
-
-__all__ = ["BY_NAME", "VIEWS", "Asked", "Pulse", "View"]

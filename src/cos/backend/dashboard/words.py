@@ -56,6 +56,11 @@ def _two(seconds: float, large: int, large_unit: str, small: int, small_unit: st
     return f"{first} {rest} {small_unit}" if rest else first
 
 
+def milliseconds(value: float | None) -> str | None:
+    """Write a measured answer time, None as None."""
+    return None if value is None else f"{number(value)} ms"
+
+
 def size(count: float | None) -> str:
     """Write a number of bytes: `512 B`, `1.4 MB` (by 1,024)."""
     if count is None:
