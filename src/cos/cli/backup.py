@@ -78,18 +78,22 @@ def _timed(what: Any) -> tuple[Backup, float]:
 
 
 def _tell(done: Backup, seconds: float, sentence: str, *, as_json: bool) -> None:
+    import msgspec
+
     manifest = done.manifest
     if as_json:
         sizes = {"file_bytes": done.file_bytes, "database_bytes": done.database_bytes}
-        show_json({"file": str(done.path), **sizes, "seconds": round(seconds, 3), **manifest})
+        show_json(
+            {"file": str(done.path), **sizes, "seconds": round(seconds, 3), **msgspec.to_builtins(manifest)}
+        )
         return
     rate = done.database_bytes / _MB / seconds if seconds else 0
     say(
-        f"{sentence}: {done.records:,} records of {str(manifest.get('created_at'))[:19].replace('T', ' ')} UTC, "
-        f"revision {manifest.get('revision')}, {done.file_bytes / _MB:,.1f} MB, {seconds:.1f} s, {rate:,.0f} MB/s"
+        f"{sentence}: {done.records:,} records of {manifest.created_at[:19].replace('T', ' ')} UTC, "
+        f"revision {manifest.revision}, {done.file_bytes / _MB:,.1f} MB, {seconds:.1f} s, {rate:,.0f} MB/s"
     )
-    if manifest.get("extensions_left_out"):
-        say(f"Left out, for COS does not bring them: extension {', '.join(manifest['extensions_left_out'])}")
+    if manifest.extensions_left_out:
+        say(f"Left out, for COS does not bring them: extension {', '.join(manifest.extensions_left_out)}")
 
 
 @contextmanager

@@ -126,7 +126,9 @@ class ArchiveWriter:
         """Remove what is not finished."""
         with contextlib.suppress(OSError):
             self._part.unlink()  # while the lock is held: nobody else has begun it
-        self._file.close()
+        for layer in (self._tar, self._out, self._file):
+            with contextlib.suppress(OSError, ValueError):
+                layer.close()  # each would otherwise write its end when it is thrown away
 
     def _add(self, name: str, content: bytes) -> None:
         entry = tarfile.TarInfo(name)

@@ -8,13 +8,14 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import asyncpg
+import msgspec
 
 import cos
 from cos.common import clock, db
-from cos.errors import NotFound
+from cos.errors import BadBackup, NotFound
 from cos.infra.archive import ArchiveReader, ArchiveWriter
 from cos.infra.cluster import cluster_exists
 from cos.infra.dump import KNOWN_EXTENSIONS, SESSION, Dump, give_way
@@ -30,31 +31,64 @@ if TYPE_CHECKING:
     from cos.config import Settings
 
 _COUNT_SECONDS = 3600.0
+_MOST_TRANSACTIONS = 1 << 44  # a thousand a second for five centuries
 
 #: Told how many bytes are done, and of how many, as far as that can be known.
 Progress = Callable[[int, int], None]
 
 
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup says of itself.
+
+    Attributes:
+        cos: version that wrote it.
+        created_at: when, RFC 3339.
+        postgres: version of the server.
+        revision: of the tables; None where there were none of COS.
+        database: the cluster and database that it is of.
+        next_transaction: the first transaction id that no row in it has.
+        tables: the number of rows of each.
+        extensions_left_out: what a given server had and the embedded one does not bring.
+    """
+
+    cos: str
+    created_at: str
+    postgres: str
+    revision: str | None
+    database: str
+    next_transaction: Annotated[int, msgspec.Meta(ge=3, le=_MOST_TRANSACTIONS)]
+    tables: dict[str, int]
+    extensions_left_out: list[str] = []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """What a backup file holds.
+    """A backup file, and what it holds.
 
     Attributes:
         path: of the file.
         file_bytes: its size.
         database_bytes: of the dump in it.
-        manifest: what it says of itself: `cos`, `created_at`, `postgres`, `revision`, `tables` (rows in each), …
+        manifest: what it says of itself.
     """
 
     path: Path
     file_bytes: int
     database_bytes: int
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @property
     def records(self) -> int:
         """How many records of the log are in it."""
-        return int(self.manifest.get("tables", {}).get("l1.record", 0))
+        return self.manifest.tables.get("l1.record", 0)
+
+
+def manifest_of(archive: ArchiveReader) -> Manifest:
+    """Read what a backup says of itself; raises BadBackup when that cannot be understood."""
+    try:
+        return msgspec.convert(archive.manifest, Manifest)
+    except msgspec.ValidationError as error:
+        raise BadBackup(f"{archive.path} is damaged: its manifest cannot be understood ({error}).") from None
 
 
 async def back_up(settings: Settings, path: Path, *, progress: Progress) -> Backup:
@@ -76,8 +110,8 @@ async def back_up(settings: Settings, path: Path, *, progress: Progress) -> Back
                 snapshot: str = await connection.fetchval("SELECT pg_export_snapshot()")
                 manifest, expected_bytes = await _describe(connection)
                 with ArchiveWriter(path) as archive:
-                    archive.begin(manifest)
-                    left_out = manifest["extensions_left_out"]
+                    archive.begin(msgspec.to_builtins(manifest))
+                    left_out = manifest.extensions_left_out
                     with Dump(dump_url, snapshot=snapshot, leave_out=left_out) as dump:
                         done = await _copied(dump, archive, expected_bytes, connection, progress)
                     size = await asyncio.to_thread(archive.finish)
@@ -96,11 +130,12 @@ async def verify(path: Path, *, progress: Progress) -> Backup:
 
     def read() -> Backup:
         with ArchiveReader(path) as archive:
+            manifest = manifest_of(archive)
             total = 0
             for piece in archive.pieces():
                 total += len(piece)
                 progress(archive.bytes_read, archive.size)
-            return Backup(path=path, file_bytes=archive.size, database_bytes=total, manifest=archive.manifest)
+            return Backup(path=path, file_bytes=archive.size, database_bytes=total, manifest=manifest)
 
     return await asyncio.to_thread(read)
 
@@ -131,31 +166,30 @@ async def database_of(settings: Settings) -> AsyncIterator[str]:
             await postgres.stop()
 
 
-async def _describe(connection: asyncpg.Connection[Any]) -> tuple[dict[str, Any], int]:
+async def _describe(connection: asyncpg.Connection[Any]) -> tuple[Manifest, int]:
     """Say what is backed up, and about how many bytes that will be."""
     tables = await connection.fetch(sql.ALL_TABLES)
     counts = {}
     for one in tables:
         count = f"SELECT count(*) FROM {one['quoted']}"  # noqa: S608  (quoted by Postgres itself)
-        counts[one["name"]] = await connection.fetchval(
-            count, timeout=_COUNT_SECONDS
-        )  # house: sql (as above)
+        rows = await connection.fetchval(count, timeout=_COUNT_SECONDS)  # house: sql (as above)
+        counts[one["name"]] = rows
     revision = None
     if "public.alembic_version" in counts:
         revision = await connection.fetchval("SELECT version_num FROM public.alembic_version")
     extensions = [
         row[0] for row in await connection.fetch("SELECT extname FROM pg_extension ORDER BY extname")
     ]
-    manifest = {
-        "cos": cos.__version__,
-        "created_at": clock.now().isoformat(),
-        "postgres": ".".join(str(part) for part in connection.get_server_version()[:2]),
-        "revision": revision,
-        "database": await connection.fetchval(sql.DATABASE_IDENTITY),
-        "next_transaction": await connection.fetchval(sql.NEXT_TRANSACTION),
-        "tables": counts,
-        "extensions_left_out": [name for name in extensions if name not in KNOWN_EXTENSIONS],
-    }
+    manifest = Manifest(
+        cos=cos.__version__,
+        created_at=clock.now().isoformat(),
+        postgres=(await connection.fetchval("SHOW server_version")).split()[0],
+        revision=revision,
+        database=await connection.fetchval(sql.DATABASE_IDENTITY),
+        next_transaction=await connection.fetchval(sql.NEXT_TRANSACTION),
+        tables=counts,
+        extensions_left_out=[name for name in extensions if name not in KNOWN_EXTENSIONS],
+    )
     return manifest, sum(one["bytes"] for one in tables)
 
 

@@ -22,7 +22,7 @@ from cos.infra.postgres import EmbeddedPostgres
 from cos.infra.transactions import set_next, steps_to
 from cos.memory import sql
 from cos.migrations.apply import REVISIONS, migrate
-from cos.runtime.backup import Backup, Progress
+from cos.runtime.backup import Backup, Manifest, Progress, manifest_of
 
 if TYPE_CHECKING:
     from cos.config import Settings
@@ -59,7 +59,8 @@ async def restore(settings: Settings, path: Path, *, progress: Progress, step: S
             "--data-dir."
         )
     with ArchiveReader(path) as archive:  # before the folder is made: a wrong file leaves no trace
-        check_revision(archive.manifest)
+        manifest = manifest_of(archive)
+        check_revision(manifest)
         folder = DataFolder.open(settings.data_dir)
         with folder.lock({"since": clock.now().isoformat()}):
             if cluster_exists(folder.postgres):
@@ -69,22 +70,23 @@ async def restore(settings: Settings, path: Path, *, progress: Progress, step: S
                 )
             clear_unfinished(folder)
             with _building(folder) as building:
-                read = await _build(building, archive, fsync=settings.fsync, progress=progress, step=step)
+                read = await _build(
+                    building, archive, manifest, fsync=settings.fsync, progress=progress, step=step
+                )
                 if folder.postgres.exists():
                     folder.postgres.rmdir()  # empty, or it would count as a cluster
                 (building.path / "postgres").rename(folder.postgres)
-    return Backup(path=path, file_bytes=archive.size, database_bytes=read, manifest=archive.manifest)
+    return Backup(path=path, file_bytes=archive.size, database_bytes=read, manifest=manifest)
 
 
-def check_revision(manifest: dict[str, Any]) -> None:
+def check_revision(manifest: Manifest) -> None:
     """Raise NewerDatabase or BadBackup when this COS cannot bring the backup's tables to its own."""
-    revision = manifest.get("revision")
-    if revision in REVISIONS:
+    if manifest.revision in REVISIONS:
         return
-    if isinstance(revision, str):
+    if manifest.revision is not None:
         raise NewerDatabase(
-            f"The backup is at revision {revision[:40]}, which this COS does not know; it was written by a newer COS "
-            f"({str(manifest.get('cos'))[:40]}): install that one (pip install --upgrade cos)."
+            f"The backup is at revision {manifest.revision[:40]}, which this COS does not know; it was written by "
+            f"a newer COS ({manifest.cos[:40]}): install that one (pip install --upgrade cos)."
         )
     raise BadBackup("The backup holds no tables of COS.")
 
@@ -110,7 +112,13 @@ def _building(folder: DataFolder) -> Any:
 
 
 async def _build(
-    folder: DataFolder, archive: ArchiveReader, *, fsync: bool, progress: Progress, step: Step
+    folder: DataFolder,
+    archive: ArchiveReader,
+    manifest: Manifest,
+    *,
+    fsync: bool,
+    progress: Progress,
+    step: Step,
 ) -> int:
     # Without waiting for the disk: what is half done is thrown away in any case, and one sync at the end is quicker.
     postgres = EmbeddedPostgres(folder=folder, fsync=False, progress=step)
@@ -118,9 +126,9 @@ async def _build(
         await postgres.start()
         read = await _load(postgres.url, archive, progress)
         step("Checking what was restored …")
-        await _compare(postgres.url, archive.manifest)
+        await _compare(postgres.url, manifest)
         await migrate(postgres.url)
-        await _go_on_above(postgres, folder, archive.manifest["next_transaction"])
+        await _go_on_above(postgres, folder, manifest.next_transaction)
     finally:
         await postgres.stop()
     if fsync:
@@ -150,12 +158,12 @@ async def _load(url: str, archive: ArchiveReader, progress: Progress) -> int:
     return done
 
 
-async def _compare(url: str, manifest: dict[str, Any]) -> None:
+async def _compare(url: str, manifest: Manifest) -> None:
     """Prove that each table has the rows that it had; and let the planner know the tables."""
     connection = await db.connect(url, name="cos restore")
     try:
-        for name, wanted in manifest["tables"].items():
-            schema, table = name.split(".", 1)
+        for name, wanted in manifest.tables.items():
+            schema, _, table = name.partition(".")
             quoted = await connection.fetchval("SELECT format('%I.%I', $1::text, $2::text)", schema, table)
             count = f"SELECT count(*) FROM {quoted}"  # noqa: S608  (quoted by Postgres itself)
             try:
