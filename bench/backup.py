@@ -30,7 +30,8 @@ REQUESTS_PER_SECOND = 100
 FILL = """
     INSERT INTO l1.record (id, module, type, level, data, time, recorded_at)
     SELECT gen_random_uuid(), 'bench', 'bench.row', 'info',
-           to_json((SELECT string_agg(md5(n::text || '-' || k::text), '') FROM generate_series(1, 46) AS k)), now(), now()
+           to_json((SELECT string_agg(md5(n::text || '-' || k::text), '') FROM generate_series(1, 46) AS k)),
+           now(), now()
     FROM generate_series(1, $1::int) AS n
 """
 ROWS_AT_ONCE = 20_000
@@ -98,7 +99,7 @@ async def measure(url: str, folder: Path, rounds: int) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
         await window(client, asyncio.create_task(asyncio.sleep(3)))
         for number in range(rounds):
-            quiet = await window(client, asyncio.create_task(asyncio.sleep(6)))
+            quiet = await window(client, asyncio.create_task(asyncio.sleep(4)))
             backup = asyncio.create_task(backed_up(folder / f"{number}.backup"))
             busy = await window(client, backup)
             done = backup.result()
@@ -131,6 +132,8 @@ def main() -> None:
         try:
             state = json.loads(command("status", "--json"))
             uvloop.run(fill(state["postgres"]["url"], options.megabytes))
+            while json.loads(command("status", "--json"))["relay"]["lag_events"] != 0:
+                time.sleep(0.5)
             uvloop.run(measure(state["api"]["url"], Path(folder), options.rounds))
         finally:
             command("down")

@@ -37,6 +37,11 @@ def backup(file: NewFile, data_dir: DataDir = None, as_json: Json = False) -> No
 
     The file holds everything that was recorded, and secrets of webhooks; only this account may read it (0600).
     """
+    import os
+
+    from cos.infra.dump import give_way
+
+    give_way(os.getpid())  # before the rest is loaded, which takes a while too
     from cos.runtime.backup import back_up
 
     given = settings(data_dir=data_dir)

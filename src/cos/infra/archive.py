@@ -86,11 +86,10 @@ class ArchiveWriter:
         """Write the next piece of the database; raises DiskFull."""
         self._pieces += 1
         self._add(f"{_PIECE}{self._pieces:06d}", piece)
-        if self._pieces % _SYNC_EVERY == 0:
-            try:
-                self._flush()
-            except OSError as error:
-                self._refuse(error)
+        try:
+            self._flush()
+        except OSError as error:
+            self._refuse(error)
 
     def finish(self) -> int:
         """Write the checksums, wait for the disk and give the file its name; gives its size in bytes.
@@ -140,6 +139,7 @@ class ArchiveWriter:
             self._refuse(error)
 
     def _flush(self) -> None:
+        # What waits for the disk stays small, so that the log's own commits do not wait behind it.
         descriptor = self._file.fileno()
         os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
         if hasattr(os, "posix_fadvise"):

@@ -163,7 +163,7 @@ def without_password(url: str) -> tuple[str, str | None]:
     return urlunsplit(parts._replace(netloc=place, query=query)), password
 
 
-def give_way(process: int, *, steps: int = 10) -> None:
+def give_way(process: int, *, steps: int = 19) -> None:
     """Let a process (or thread, on Linux) have the processor only when others leave it; where that is allowed."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, process, steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _COUNT_SECONDS = 3600.0
 _MOST_TRANSACTIONS = 1 << 44  # a thousand a second for five centuries
+#: How long the copying rests after each piece, as a share of what the piece took: the disk is not its alone.
+REST_SHARE = 0.2
 
 #: Told how many bytes are done, and of how many, as far as that can be known.
 Progress = Callable[[int, int], None]
@@ -216,10 +219,13 @@ async def _copied(
 def _copy(dump: Dump, archive: ArchiveWriter, expected_bytes: int, progress: Progress) -> int:
     give_way(threading.get_native_id())
     done = 0
+    began = clock.monotonic()
     for piece in dump:
         archive.add(piece)
         done += len(piece)
         progress(done, max(expected_bytes, done))
+        time.sleep((clock.monotonic() - began) * REST_SHARE)
+        began = clock.monotonic()
     return done
 
 
