@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cos.testing.database import PostgresDatabase
 
 _BASE: Final = "cos_base"
+_MARK: Final = "cos_joined"
 _IDENTITY: Final = frozenset(
     {"host", "hostaddr", "port", "user", "password", "passfile", "dbname", "database", "dsn", "service"}
 )
@@ -150,7 +151,7 @@ class Joined:
         Raises:
             Conflict: the engine has joined already.
         """
-        if isinstance(engine.pool, OneConnection):
+        if getattr(engine.pool, _MARK, False):
             raise Conflict(f"{engine!r} has joined a test's database already: join it once a test.")
         self._engine = engine
         self._dialect: Any = engine.dialect
@@ -167,6 +168,7 @@ class Joined:
         else:
             self._pool = self._before.recreate()
             self._pool._creator = self._creator()  # noqa: SLF001  (the only place where a pool has it)
+        setattr(self._pool, _MARK, True)
         engine.pool = self._pool
 
     def end(self) -> None:
