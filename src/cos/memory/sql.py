@@ -156,7 +156,33 @@ FROM_THE_FUTURE = """
     SELECT EXISTS (SELECT 1 FROM l1.record WHERE xact >= pg_snapshot_xmax(pg_current_snapshot()))
 """
 
-COUNT_RECORDS = "SELECT count(*) FROM l1.record"
+# How many records settled after a position, up to which one, and how many stand behind the horizon: who keeps the sum
+# never counts the whole log twice. Nothing can appear below what has settled, so nothing is counted twice or missed.
+COUNT_AFTER = """
+    WITH horizon AS (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin),
+    last AS (
+        SELECT xact, seq FROM l1.record, horizon WHERE xact < xmin ORDER BY xact DESC, seq DESC LIMIT 1
+    )
+    SELECT last.xact, last.seq,
+           (SELECT count(*) FROM l1.record AS r
+            WHERE (r.xact, r.seq) > ($1::xid8, $2::bigint) AND (r.xact, r.seq) <= (last.xact, last.seq)) AS settled,
+           (SELECT count(*) FROM l1.record AS r WHERE r.xact >= horizon.xmin) AS waiting
+    FROM horizon LEFT JOIN last ON true
+"""
+
+# Who holds the horizon back: the oldest transaction of the cluster that has written, in any of its databases.
+HOLDS_HORIZON = """
+    SELECT pid, application_name, usename, datname, state,
+           extract(epoch FROM clock_timestamp() - xact_start)::float8 AS open_seconds, 'session' AS kind
+    FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+    UNION ALL
+    SELECT NULL, gid, owner, database, 'prepared', extract(epoch FROM clock_timestamp() - prepared)::float8, 'prepared'
+    FROM pg_prepared_xacts
+    ORDER BY open_seconds DESC NULLS LAST LIMIT 1
+"""
+
+# What the log takes on disk, its indexes and large values included, and the whole database.
+SIZES = "SELECT pg_total_relation_size('l1.record') AS log_bytes, pg_database_size(current_database()) AS all_bytes"
 
 # Each ordinary table of the database but Postgres's own, with the bytes of its rows, indexes left out: what a backup
 # holds. The quoting is Postgres's own, for who counts the rows.

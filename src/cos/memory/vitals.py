@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -17,6 +18,9 @@ from cos.memory import generation, sql
 from cos.memory.position import START, Position
 from cos.memory.streams import Streams
 
+MEASURE_TIMEOUT_SECONDS = 3.0
+#: A transaction that has been open for less holds nobody back that a person would notice.
+HELD_SECONDS = 2.0
 #: Past so many events behind, the exact number is not worth its cost.
 MAX_LAG_COUNT = 1_000_000
 
@@ -31,33 +35,41 @@ class StreamVitals:
     last_position: str
 
 
-@dataclass(slots=True)
-class Vitals:
-    """What was measured; None where it could not be, with the reason among the causes.
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What holds the relay's horizon back: a session that has written and not ended, or a prepared transaction.
 
     Attributes:
-        records: in the log, None when they were not counted.
-        lag_events: committed and not announced, of all streams.
-        lag_seconds: how long the oldest of them has waited.
-        settled: the last position below the horizon; the start of the log when nothing is.
-        settled_since: how many records settled after the position that was asked about.
-        postgres_ms: how long Postgres took to answer the smallest question, in milliseconds.
-        redis_ms: the same of Redis.
-        postgres_answers: whether it does.
-        redis_answers: whether it does.
-        streams: by module.
-        causes: of what could not be measured.
+        pid: of the session, None for a prepared transaction.
+        name: of the application, or of the prepared transaction.
+        user: whose it is.
+        database: in which; any of the cluster's holds it back.
+        state: what the session does, such as `idle in transaction`.
+        open_seconds: how long the transaction has been open.
     """
+
+    pid: int | None
+    name: str
+    user: str | None
+    database: str | None
+    state: str | None
+    open_seconds: float
+
+
+@dataclass(slots=True)
+class Vitals:
+    """What was measured; None where it could not be, with the reason among the causes."""
 
     records: int | None = None
     lag_events: int | None = None
     lag_seconds: float | None = None
-    settled: Position | None = None
-    settled_since: int | None = None
-    postgres_ms: float | None = None
-    redis_ms: float | None = None
     postgres_answers: bool = False
     redis_answers: bool = False
+    postgres_ms: float | None = None
+    redis_ms: float | None = None
+    holder: Holder | None = None
+    log_bytes: int | None = None
+    database_bytes: int | None = None
     streams: dict[str, StreamVitals] = field(default_factory=dict)
     causes: list[str] = field(default_factory=list)
 
@@ -67,10 +79,10 @@ class Vitals:
 
 
 class Gauge:
-    """Measures Postgres and Redis directly, each time anew."""
+    """Measures Postgres and Redis directly, each time anew, over a connection of its own that it keeps."""
 
     def __init__(self, *, url: str, redis: Redis, streams: Streams, redis_url: str) -> None:
-        """Take what is measured; one connection is made a measurement.
+        """Take what is measured; it connects when first asked, and is to be closed.
 
         Args:
             url: of the Postgres.
@@ -82,64 +94,97 @@ class Gauge:
         self._redis = redis
         self._streams = streams
         self._redis_url = redis_url
+        self._lock = asyncio.Lock()
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._database: str | None = None
+        self._counted = 0
+        self._counted_to = START
 
-    async def measure(self, *, count: bool = True, since: Position | None = None) -> Vitals:
-        """Measure everything that answers; never raises, what does not answer is a cause.
+    async def close(self) -> None:
+        """Give up the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            connection.terminate()
 
-        Args:
-            count: whether the records are counted, which costs as much as there are.
-            since: position after which settled records are counted, which costs as much as there are after it.
-        """
+    async def measure(self) -> Vitals:
+        """Measure everything that answers within 3 s; never raises, what does not answer is a cause."""
         vitals = Vitals()
+        async with self._lock:
+            await asyncio.gather(self._measure_redis(vitals), self._measure_postgres(vitals))
+            if vitals.redis_answers and vitals.postgres_answers:
+                await self._measure_streams(vitals)
+        return vitals
+
+    async def _measure_redis(self, vitals: Vitals) -> None:
+        began = clock.monotonic()
         try:
-            await cast("Any", self._redis.ping())  # which may have to connect first
-            began = clock.monotonic()
-            await cast("Any", self._redis.ping())
-            vitals.redis_ms = (clock.monotonic() - began) * 1000
-            vitals.redis_answers = True
+            async with asyncio.timeout(MEASURE_TIMEOUT_SECONDS):
+                await cast("Any", self._redis.ping())
         except redis_client.LOST as error:
-            vitals.causes.append(redis_client.connect_error(self._redis_url, error).detail)
+            vitals.causes.append(redis_client.connect_error(self._redis_url, _named(error)).detail)
+            return
+        vitals.redis_answers = True
+        vitals.redis_ms = (clock.monotonic() - began) * 1000
+
+    async def _measure_postgres(self, vitals: Vitals) -> None:
         try:
-            connection = await db.connect(self._url, name="cos gauge")
-        except CosError as error:
-            vitals.causes.append(error.detail)
-            return vitals
-        try:
-            vitals.postgres_answers = True
-            if count:
-                vitals.records = await connection.fetchval(sql.COUNT_RECORDS)
-            await self._measure(connection, vitals, since)
-        except (*db.LOST, asyncpg.PostgresError) as error:
+            async with asyncio.timeout(MEASURE_TIMEOUT_SECONDS):
+                connection = self._connection
+                if connection is None or connection.is_closed():
+                    connection = self._connection = await db.connect(self._url, name="cos gauge")
+                began = clock.monotonic()
+                await self._count(connection, vitals)
+                vitals.postgres_ms = (clock.monotonic() - began) * 1000
+                vitals.postgres_answers = True
+                holder = await connection.fetchrow(sql.HOLDS_HORIZON)
+                if holder is not None and (holder["open_seconds"] or 0.0) >= HELD_SECONDS:
+                    vitals.holder = Holder(*tuple(holder)[:6])
+                [sizes] = await connection.fetch(sql.SIZES)
+                vitals.log_bytes, vitals.database_bytes = sizes["log_bytes"], sizes["all_bytes"]
+        except (CosError, *db.LOST, asyncpg.PostgresError) as error:
+            await self.close()
             vitals.postgres_answers = False
-            vitals.causes.append(db.connect_error(self._url, error).detail)
+            vitals.causes.append(db.connect_error(self._url, _named(error)).detail)
+
+    async def _count(self, connection: asyncpg.Connection[Any], vitals: Vitals) -> None:
+        database = await connection.fetchval(sql.DATABASE_IDENTITY)
+        if database != self._database:
+            self._database, self._counted, self._counted_to = database, 0, START
+        [row] = await connection.fetch(sql.COUNT_AFTER, *self._counted_to)
+        if row["xact"] is not None and Position(row["xact"], row["seq"]) < self._counted_to:
+            # The log ends before what was counted: this database was set back.
+            self._counted, self._counted_to = 0, START
+            [row] = await connection.fetch(sql.COUNT_AFTER, *START)
+        if row["xact"] is not None:
+            self._counted += row["settled"]
+            self._counted_to = Position(row["xact"], row["seq"])
+        vitals.records = self._counted + row["waiting"]
+
+    async def _measure_streams(self, vitals: Vitals) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            async with asyncio.timeout(MEASURE_TIMEOUT_SECONDS):
+                await self._measure(connection, vitals)
         except RedisError as error:
             vitals.redis_answers = False
             vitals.causes.append(redis_client.connect_error(self._redis_url, error).detail)
-        finally:
-            await connection.close(timeout=2)
-        return vitals
+        except (*db.LOST, asyncpg.PostgresError) as error:
+            await self.close()
+            vitals.postgres_answers = False
+            vitals.causes.append(db.connect_error(self._url, _named(error)).detail)
 
-    async def _measure(
-        self, connection: asyncpg.Connection[Any], vitals: Vitals, since: Position | None
-    ) -> None:
-        place = await connection.fetchrow(sql.SETTLED_TOP)
-        began = clock.monotonic()
-        await connection.execute("SELECT")
-        vitals.postgres_ms = (clock.monotonic() - began) * 1000
-        vitals.settled = START if place is None else Position(place["xact"], place["seq"])
-        if since is not None:
-            vitals.settled_since = await connection.fetchval(sql.COUNT_SETTLED, *since, *vitals.settled)
+    async def _measure(self, connection: asyncpg.Connection[Any], vitals: Vitals) -> None:
         life = await generation.in_postgres(connection)
         modules = [row[0] for row in await connection.fetch(sql.MODULES)]
-        if not vitals.redis_answers:
-            return
         number = life.number if life is not None else 0
         tops = await self._streams.tops(modules, number)
         events, oldest = 0, None
         for module, top in tops.items():
-            behind, waits = await self._behind(connection, module, top)
+            behind, since = await self._behind(connection, module, top)
             events += behind
-            oldest = waits if oldest is None or (waits is not None and waits < oldest) else oldest
+            oldest = since if oldest is None or (since is not None and since < oldest) else oldest
             vitals.streams[module] = StreamVitals(
                 key=self._streams.key(module, number),
                 generation=number,
@@ -155,3 +200,10 @@ class Gauge:
     ) -> tuple[int, datetime | None]:
         row = await connection.fetchrow(sql.LAG_AFTER, module, *top, MAX_LAG_COUNT)
         return (0, None) if row is None else (row["events"], row["oldest"])
+
+
+def _named(error: Exception) -> Exception:
+    """Give words to a timeout of ours, which has none."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return TimeoutError(f"nothing came within {MEASURE_TIMEOUT_SECONDS:g} s")
+    return error
