@@ -76,7 +76,7 @@ class TestUnknown:
     """What is not there."""
 
     @pytest.mark.parametrize(
-        "path", ["/", "/nowhere", "/cc", "/cc/nowhere", "/cc/modules/a/b", "/EVENTS", "/%00"]
+        "path", ["/nothing", "/nowhere", "/cc", "/cc/nowhere", "/cc/modules/a/b", "/EVENTS", "/%00"]
     )
     async def test_a_path(self, steady, problem, path) -> None:
         assert problem(await steady.get(path), 404)["type"] == "urn:cos:problem:not-found"

@@ -707,12 +707,40 @@ class TestVolume:
 class TestGauge:
     def gauge(self, highway: Highway, **other: Any) -> Gauge:
         redis = other.get("redis", highway.redis)
-        return Gauge(
+        made = Gauge(
             url=other.get("url", highway.url),
             redis=redis,
             streams=Streams(redis=redis, namespace="mem0"),
             redis_url=other.get("redis_url", highway.redis_url),
         )
+        highway.relays.append(made)  # closed with them
+        return made
+
+    async def test_the_log_is_counted_as_it_grows(self, highway) -> None:
+        """Settled records are counted once; what an open transaction holds back is counted each time."""
+        gauge = self.gauge(highway)
+        await highway.write(*(event(n) for n in range(7)))
+        assert (await gauge.measure()).records == 7
+        log = await highway.log()
+        other = await asyncpg.connect(highway.url)
+        async with other.transaction():
+            await other.fetchval("SELECT pg_current_xact_id()")
+            await highway.write(event(8), event(9))
+            assert [(await gauge.measure()).records for _ in range(3)] == [9, 9, 9]
+        assert (await gauge.measure()).records == 9
+        await log.execute("DELETE FROM l1.record")  # as a database that was set back
+        assert (await gauge.measure()).records == 0
+        await other.close()
+
+    async def test_what_holds_the_relay_back_is_named(self, highway, monkeypatch) -> None:
+        monkeypatch.setattr("cos.memory.vitals.HELD_SECONDS", 0.0)
+        other = await asyncpg.connect(highway.url, server_settings={"application_name": "a-report"})
+        async with other.transaction():
+            pid = await other.fetchval("SELECT pg_backend_pid() FROM pg_current_xact_id()")
+            holder = (await self.gauge(highway).measure()).holder
+        assert holder is not None
+        assert (holder.pid, holder.name, holder.state) == (pid, "a-report", "idle in transaction")
+        await other.close()
 
     async def test_an_empty_log_lags_by_nothing(self, highway) -> None:
         found = await self.gauge(highway).measure()

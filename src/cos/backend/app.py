@@ -56,10 +56,10 @@ def create_app(services: Services) -> FastAPI:
     @app.get("/ready", tags=["health"], responses={200: {"model": Readiness}, 503: {"model": Readiness}})
     async def ready(given: ServicesDep) -> JSONResponse:
         """Measure whether COS can do its work (readiness): 503 only when it cannot record."""
-        vitals = await given.gauge.measure()
-        status = "down" if not vitals.postgres_answers else "degraded" if vitals.causes else "ok"
-        code = 503 if status == "down" else 200
-        return JSONResponse(Readiness(status=status, causes=vitals.causes).model_dump(), status_code=code)
+        report = await given.monitor.measure()
+        code = 503 if report.state == "down" else 200
+        answer = Readiness(status=report.state.value, causes=report.causes)
+        return JSONResponse(answer.model_dump(), status_code=code)
 
     problems.install(app)
     _describe_problems(app)

@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import Message
 
 from cos.common.circuit_breaker import CircuitBreaker
+from cos.common.monitor import Monitor
 from cos.config import Settings
 from cos.errors import TooLarge
 from cos.memory.event import Limits
-from cos.memory.pulse import Pulse
 from cos.memory.recorder import Doorbell, Recorder
+from cos.memory.signs import Signs
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
 
@@ -37,7 +38,8 @@ class Services:
         streams: names and reads the streams.
         breaker: guards `redis`.
         gauge: measures the log, the streams and the lag.
-        pulse: the same, measured for everybody at once, and over the last minutes.
+        signs: what was last measured of Postgres, Redis and the relay.
+        monitor: measures the health of every part, and keeps what it measured.
         started_at_seconds: monotonic time at which this process began to serve.
     """
 
@@ -49,7 +51,8 @@ class Services:
     streams: Streams
     breaker: CircuitBreaker
     gauge: Gauge
-    pulse: Pulse
+    signs: Signs
+    monitor: Monitor
     started_at_seconds: float
 
     @property

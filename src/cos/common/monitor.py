@@ -62,9 +62,9 @@ class Monitor:
         self._history.append(Sample(report.measured_at, figures))
         return self._interval_seconds
 
-    async def report(self) -> Report:
-        """Give the last report, measured anew where it is older than 5 s; never raises."""
-        if self._report is not None and clock.monotonic() - self._measured_at < STALE_SECONDS:
+    async def report(self, *, fresh_seconds: float = STALE_SECONDS) -> Report:
+        """Give the last report, measured anew where it is older than `fresh_seconds`; never raises."""
+        if self._report is not None and clock.monotonic() - self._measured_at < fresh_seconds:
             return self._report
         return await self.measure()
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from cos.common.circuit_breaker import CircuitBreaker
 from cos.common.circuit_breaker import State as BreakerState
 from cos.common.health import Part, State
+from cos.memory.vitals import Vitals
 
 if TYPE_CHECKING:
-    from cos.memory.vitals import Gauge, Holder, Vitals
+    from cos.memory.vitals import Gauge, Holder
 
 #: A relay this far behind is worth a word.
 LAG_SECONDS = 10.0
@@ -32,7 +33,7 @@ class Signs:
         self._gauge = gauge
         self._breaker = breaker
         self._moved = moved
-        self.last: Vitals | None = None
+        self.last = Vitals()
 
     async def measure(self) -> Sequence[Part]:
         """Measure all three; never raises."""

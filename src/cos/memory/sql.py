@@ -159,14 +159,14 @@ FROM_THE_FUTURE = """
 # How many records settled after a position, up to which one, and how many stand behind the horizon: who keeps the sum
 # never counts the whole log twice. Nothing can appear below what has settled, so nothing is counted twice or missed.
 COUNT_AFTER = """
-    WITH horizon AS (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin),
+    WITH horizon AS (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS bound),
     last AS (
-        SELECT xact, seq FROM l1.record, horizon WHERE xact < xmin ORDER BY xact DESC, seq DESC LIMIT 1
+        SELECT xact, seq FROM l1.record, horizon WHERE xact < bound ORDER BY xact DESC, seq DESC LIMIT 1
     )
     SELECT last.xact, last.seq,
            (SELECT count(*) FROM l1.record AS r
             WHERE (r.xact, r.seq) > ($1::xid8, $2::bigint) AND (r.xact, r.seq) <= (last.xact, last.seq)) AS settled,
-           (SELECT count(*) FROM l1.record AS r WHERE r.xact >= horizon.xmin) AS waiting
+           (SELECT count(*) FROM l1.record AS r WHERE r.xact >= horizon.bound) AS waiting
     FROM horizon LEFT JOIN last ON true
 """
 
@@ -201,16 +201,3 @@ NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 BACKENDS_NAMED = (
     "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND backend_type = 'client backend'"
 )
-
-# The last position below the horizon: one step into the index. Everything up to it has ended, so what is counted up to
-# it is counted once.
-SETTLED_TOP = """
-    SELECT xact, seq FROM l1.record WHERE xact < pg_snapshot_xmin(pg_current_snapshot())
-    ORDER BY xact DESC, seq DESC LIMIT 1
-"""
-
-# What settled between two positions; reads the index alone, as much of it as there is to count.
-COUNT_SETTLED = """
-    SELECT count(*) FROM l1.record
-    WHERE (xact, seq) > ($1::xid8, $2::bigint) AND (xact, seq) <= ($3::xid8, $4::bigint)
-"""

@@ -19,6 +19,8 @@ from cos.memory.position import START, Position
 from cos.memory.streams import Streams
 
 MEASURE_TIMEOUT_SECONDS = 3.0
+#: A connection that stands says nothing of whether Postgres takes new ones, so it is made anew now and then.
+RECONNECT_SECONDS = 10.0
 #: A transaction that has been open for less holds nobody back that a person would notice.
 HELD_SECONDS = 2.0
 #: Past so many events behind, the exact number is not worth its cost.
@@ -96,6 +98,7 @@ class Gauge:
         self._redis_url = redis_url
         self._lock = asyncio.Lock()
         self._connection: asyncpg.Connection[Any] | None = None
+        self._connected_at = float("-inf")
         self._database: str | None = None
         self._counted = 0
         self._counted_to = START
@@ -129,9 +132,7 @@ class Gauge:
     async def _measure_postgres(self, vitals: Vitals) -> None:
         try:
             async with asyncio.timeout(MEASURE_TIMEOUT_SECONDS):
-                connection = self._connection
-                if connection is None or connection.is_closed():
-                    connection = self._connection = await db.connect(self._url, name="cos gauge")
+                connection = await self._connected()
                 began = clock.monotonic()
                 await self._count(connection, vitals)
                 vitals.postgres_ms = (clock.monotonic() - began) * 1000
@@ -146,18 +147,27 @@ class Gauge:
             vitals.postgres_answers = False
             vitals.causes.append(db.connect_error(self._url, _named(error)).detail)
 
+    async def _connected(self) -> asyncpg.Connection[Any]:
+        connection = self._connection
+        if clock.monotonic() - self._connected_at >= RECONNECT_SECONDS:
+            await self.close()
+            connection = None
+        if connection is None or connection.is_closed():
+            connection = self._connection = await db.connect(self._url, name="cos gauge")
+            self._connected_at = clock.monotonic()
+        return connection
+
     async def _count(self, connection: asyncpg.Connection[Any], vitals: Vitals) -> None:
         database = await connection.fetchval(sql.DATABASE_IDENTITY)
         if database != self._database:
             self._database, self._counted, self._counted_to = database, 0, START
         [row] = await connection.fetch(sql.COUNT_AFTER, *self._counted_to)
-        if row["xact"] is not None and Position(row["xact"], row["seq"]) < self._counted_to:
-            # The log ends before what was counted: this database was set back.
+        last = START if row["xact"] is None else Position(row["xact"], row["seq"])
+        if last < self._counted_to:  # the log ends before what was counted: this database was set back
             self._counted, self._counted_to = 0, START
             [row] = await connection.fetch(sql.COUNT_AFTER, *START)
-        if row["xact"] is not None:
-            self._counted += row["settled"]
-            self._counted_to = Position(row["xact"], row["seq"])
+        self._counted += row["settled"]
+        self._counted_to = last
         vitals.records = self._counted + row["waiting"]
 
     async def _measure_streams(self, vitals: Vitals) -> None:

@@ -15,14 +15,17 @@ from cos.common import redis as redis_client
 from cos.common.circuit_breaker import CircuitBreaker
 from cos.common.doorbell import Listener, Ringer
 from cos.common.looper import Looper
+from cos.common.monitor import Monitor
+from cos.infra.disk import Disk
 from cos.memory.event import Limits
 from cos.memory.highway import Highway
 from cos.memory.l15_highway import Relay
-from cos.memory.pulse import Pulse
 from cos.memory.recorder import Doorbell, Recorder
+from cos.memory.signs import Signs
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
 from cos.runtime.consumers import Consumers
+from cos.runtime.pace import Pace
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -67,8 +70,6 @@ class Core:
         self.redis: Redis = redis_client.create_redis(redis_url)
         self.streams = Streams(redis=self.redis, namespace=settings.redis_namespace)
         self.gauge = Gauge(url=database_url, redis=self.redis, streams=self.streams, redis_url=redis_url)
-        self.pulse = Pulse(gauge=self.gauge)
-        self._pulse_looper = Looper(name="pulse", part=self.pulse)
         self.relay = Relay(
             url=database_url,
             redis=self.redis,
@@ -113,6 +114,11 @@ class Core:
             sessions=self.sessions,
         )
         self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
+        self.signs = Signs(gauge=self.gauge, breaker=self.breaker, moved=lambda: self.relay.moved)
+        self.monitor = Monitor(sources=[self.signs, Pace()])
+        self._watch = Looper(name="monitor", part=self.monitor)
+        if settings.data_dir.is_dir():
+            self.monitor.watch(Disk(folder=settings.data_dir))
 
     def services(self) -> Services:
         """Give what the API's routes use."""
@@ -125,7 +131,8 @@ class Core:
             streams=self.streams,
             breaker=self.breaker,
             gauge=self.gauge,
-            pulse=self.pulse,
+            signs=self.signs,
+            monitor=self.monitor,
             started_at_seconds=clock.monotonic(),
         )
 
@@ -141,12 +148,14 @@ class Core:
                 self._stack.push_async_callback(self._listener.stop)
                 self._listener.start()
             await self._stack.enter_async_context(self.consumers)
+            self._stack.push_async_callback(self.gauge.close)
+            self._stack.push_async_callback(self.monitor.close)
+            self._stack.push_async_callback(self._watch.stop)
+            self._watch.start()
             if self._api:
                 if not self._worker:
                     self._stack.push_async_callback(self._ringer.stop)
                     self._ringer.start()
-                self._stack.push_async_callback(self._pulse_looper.stop)
-                self._pulse_looper.start()
                 self._stack.push_async_callback(self.recorder.stop)
                 await self.recorder.start()
         except BaseException:

@@ -76,7 +76,10 @@ async def _measure(settings: Settings, run: dict[str, Any]) -> Vitals:
     try:
         streams = Streams(redis=client, namespace=settings.redis_namespace)
         gauge = Gauge(url=run["postgres"]["url"], redis=client, redis_url=redis_url, streams=streams)
-        return await gauge.measure()
+        try:
+            return await gauge.measure()
+        finally:
+            await gauge.close()
     finally:
         await client.aclose()
 

@@ -20,6 +20,7 @@ from cos.infra.folder import DataFolder
 from cos.migrations.apply import migrate
 from cos.runtime.core import Core
 from cos.runtime.highways import found
+from cos.runtime.mender import Mender
 from cos.runtime.server import ApiServer, bind
 from cos.runtime.servers import Servers, check_redis, given_urls
 
@@ -122,6 +123,9 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         )
         progress("Relay       running")
         _tell(core, progress)
+        mender = Looper(name="mender", part=Mender(monitor=core.monitor, servers=_ours(servers)))
+        stack.push_async_callback(mender.stop)
+        mender.start()
         api = await _serve(stack, core, listener)
         stack.callback(folder.clear_run)
         watch = RunFile(folder=folder, servers=servers, api=api, core=core, started_at=started_at)
@@ -132,6 +136,11 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         ready(api.url)
         await stopping.wait()
         progress("Stopping …")
+
+
+def _ours(servers: Servers) -> dict[str, Server]:
+    both = {"postgres": servers.postgres, "redis": servers.redis}
+    return {name: server for name, server in both.items() if server.state != "external"}
 
 
 async def serve(settings: Settings, *, progress: Progress, ready: Callable[[str], None]) -> None:

@@ -26,6 +26,7 @@ from cos.backend.cc.tables import module as modules
 from cos.common import clock, ids
 from cos.common import redis as redis_client
 from cos.common.circuit_breaker import BreakerOpen
+from cos.common.health import State
 from cos.errors import BadInput, Conflict, NotFound
 from cos.memory.streams import FIELD
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from cos.backend.deps import Services
 
 READ_BACK_SECONDS = 2.0
+#: The words that existing clients know for a state.
+_WORDS = {State.OK: "healthy", State.DEGRADED: "degraded", State.DOWN: "unhealthy"}
 _READ_BACK_POLL_SECONDS = 0.002
 
 
@@ -119,17 +122,17 @@ def breaker_state(services: Services) -> BreakerState:
 
 
 async def enhanced_health(services: Services) -> EnhancedHealth:
-    """Measure Postgres, Redis and the breaker now."""
-    vitals = await services.gauge.measure()
-    status = "unhealthy" if not vitals.postgres_answers else "healthy" if vitals.redis_answers else "degraded"
+    """Measure every part now."""
+    report = await services.monitor.measure()
+    redis = report.part("redis")
     return EnhancedHealth(
-        status=status,
-        timestamp=clock.now(),
+        status=_WORDS[report.state],
+        timestamp=report.measured_at,
         circuit_breaker_state=breaker_state(services),
         dlq_metrics=[],
         uptime_seconds=round(clock.monotonic() - services.started_at_seconds, 3),
-        redis_connected=vitals.redis_answers,
-        causes=vitals.causes,
+        redis_connected=redis is not None and redis.state in (State.OK, State.DEGRADED),
+        causes=report.causes,
     )
 
 

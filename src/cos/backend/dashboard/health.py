@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cos.backend.dashboard import words
-from cos.common.circuit_breaker import State
+from cos.common import health
 
 if TYPE_CHECKING:
     from cos.backend.deps import Services
     from cos.memory.vitals import Vitals
 
-#: A relay this far behind is worth a word.
-LAG_SECONDS = 10.0
+#: A measurement serves every viewer for so long.
+FRESH_SECONDS = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,65 +41,42 @@ class Report:
 
 async def report(services: Services) -> Report:
     """Give the health of all parts, measured a moment ago at most; never raises."""
-    vitals = await services.pulse.vitals()
-    parts = (_postgres(vitals), _redis(services, vitals), _relay(vitals))
-    behind = [f"The relay: {part.cause}" for part in parts if part.name == "relay" and part.cause]
-    causes = (*dict.fromkeys(vitals.causes), *behind)
-    state = "down" if not vitals.postgres_answers else "degraded" if causes else "ok"
-    return Report(state=state, parts=parts, causes=causes, vitals=vitals)
-
-
-def _cause(vitals: Vitals, name: str) -> str | None:
-    return next((cause for cause in vitals.causes if name in cause), None)
-
-
-def _postgres(vitals: Vitals) -> Part:
-    if vitals.postgres_answers:
-        facts = _facts(("keeps", "the log"), ("answers in", words.milliseconds(vitals.postgres_ms)))
-        return Part(name="postgres", title="Postgres", state="ok", facts=facts)
-    return Part(
-        name="postgres",
-        title="Postgres",
-        state="down",
-        cause=_cause(vitals, "Postgres"),
-        doing="Nothing can be recorded until it answers. COS tries again by itself, and starts its own Postgres again.",
+    found = await services.monitor.report(fresh_seconds=FRESH_SECONDS)
+    return Report(
+        state=found.state.value,
+        parts=tuple(_shown(part) for part in found.parts),
+        causes=tuple(found.causes),
+        vitals=services.signs.last,
     )
 
 
-def _redis(services: Services, vitals: Vitals) -> Part:
-    breaker = services.breaker.snapshot()
-    opened = None if breaker.state == State.CLOSED else breaker.state.value.lower().replace("_", "-")
-    if vitals.redis_answers:
-        facts = _facts(
-            ("keeps", "the streams"), ("answers in", words.milliseconds(vitals.redis_ms)), ("breaker", opened)
-        )
-        return Part(name="redis", title="Redis", state="ok", facts=facts)
+def _shown(part: health.Part) -> Part:
+    facts = tuple(
+        (name, said)
+        for figure, name, tell in _FACTS
+        if figure in part.figures and (said := tell(part.figures[figure])) is not None
+    )
     return Part(
-        name="redis",
-        title="Redis",
-        state="down",
-        cause=_cause(vitals, "Redis"),
-        doing="Recording and reading go on; the streams catch up by themselves when it is back.",
-        facts=_facts(("breaker", opened)),
+        name=part.name,
+        title=part.title,
+        state=part.state.value,
+        cause=part.cause,
+        doing=part.doing,
+        facts=facts,
     )
 
 
-def _relay(vitals: Vitals) -> Part:
-    if vitals.lag_events is None or vitals.lag_seconds is None:
-        doing = "It waits for Redis; no event is lost meanwhile." if not vitals.redis_answers else None
-        return Part(name="relay", title="Relay", state="unknown", doing=doing)
-    late = vitals.lag_seconds > LAG_SECONDS
-    behind = "nothing" if vitals.lag_events == 0 else words.plural(vitals.lag_events, "event")
-    oldest = None if vitals.lag_events == 0 else words.duration(vitals.lag_seconds)
-    return Part(
-        name="relay",
-        title="Relay",
-        state="degraded" if late else "ok",
-        cause="It is behind; an old open transaction may hold it back." if late else None,
-        doing="It goes on by itself as soon as that transaction ends." if late else None,
-        facts=_facts(("waits to be announced", behind), ("the oldest since", oldest)),
-    )
+def _events(number: float) -> str:
+    return "nothing" if number == 0 else words.plural(int(number), "event")
 
 
-def _facts(*facts: tuple[str, str | None]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in facts if value is not None)
+#: What is told of a part's figures, in this order: the figure's name, its words, and how its value is said.
+_FACTS: tuple[tuple[str, str, Callable[[float], str | None]], ...] = (
+    ("records", "events in the log", lambda value: words.number(int(value))),
+    ("answer_ms", "answers in", words.milliseconds),
+    ("breaker_failures", "failures in a row", lambda value: words.number(int(value)) if value else None),
+    ("lag_events", "waits to be announced", _events),
+    ("lag_seconds", "the oldest since", lambda value: words.duration(value) if value else None),
+    ("loop_late_ms", "late by", words.milliseconds),
+    ("free_bytes", "free", lambda value: words.size(int(value))),
+)

@@ -64,7 +64,7 @@ async def _overview(asked: Asked) -> dict[str, Any]:
         "lede": _lede(asked.report, latest),
         "latest": latest,
         "empty": latest == [],
-        "plots": flows(asked.services.pulse.beats),
+        "plots": flows(asked.services.monitor.history()),
         "origin": asked.origin,
     }
 
