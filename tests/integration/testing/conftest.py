@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,3 +82,67 @@ def new_project(tmp_path: Path, kit_cache: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def project(new_project: Callable[[str], Project]) -> Project:
     return new_project("project")
+
+
+NURSERY = """
+import json, os, sys
+from pathlib import Path
+from cos.testing.guarded import GuardLine
+
+for line in sys.stdin:
+    wish = json.loads(line)
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        print("ended", flush=True)
+        continue
+    def step(name):
+        sys.stdout.write(f"{name} {os.getpid()}\\n")
+        sys.stdout.flush()
+    guard = GuardLine(journals=Path(wish["journals"]))
+    step("born")
+    guard.start()
+    step("guarded")
+    guard.arm("f", kind=wish["kind"], wish=wish["wish"], seconds=600)
+    step("armed")
+    guard.heal("f")
+    step("healed")
+    guard.close()
+    step("closed")
+    os._exit(0)
+"""
+
+
+class Nursery:
+    """Makes owners of one fault each, and kills them where it is told."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def owner(self, wish: dict[str, Any], *, step: str, after: float) -> None:
+        """Let an owner make and heal a fault, and kill it `after` seconds after it came to `step`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(wish) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.strip() == "ended":
+                return
+            if line.startswith(step):
+                end = time.monotonic() + after
+                while time.monotonic() < end:
+                    time.sleep(0.0005)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(line.split()[1]), signal.SIGKILL)
+
+    def close(self) -> None:
+        self._process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()

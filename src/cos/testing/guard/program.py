@@ -7,6 +7,7 @@ the faults too, and it does one thing at a time, so a fault can never be made af
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -91,10 +92,12 @@ class Guard:
             answer["error"] = str(error)
         except OSError as error:
             answer["error"] = f"{request['do']} failed: {error}."
-        try:
+        self.tell(answer)
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        """Send the owner a line; that it has gone is seen by the next round."""
+        with contextlib.suppress(OSError):
             self._owner.sendall(json.dumps(answer).encode() + b"\n")
-        except OSError:
-            return  # it has gone, which the next round sees
 
     def _arm(self, key: str, kind: str, wish: Note, seconds: float) -> None:
         note = _KINDS[kind].note(wish)
@@ -174,7 +177,7 @@ def main(arguments: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda _number, _frame: None)
     guard = Guard(owner=owner, journals=Path(arguments[1]))
-    owner.sendall(json.dumps({"id": 0, "pid": os.getpid()}).encode() + b"\n")
+    guard.tell({"id": 0, "pid": os.getpid()})
     guard.run(woken)
 
 
