@@ -21,6 +21,7 @@ from cos.errors import BadSetting
 from cos.memory.delivery import Binding, Event, Handler, Types
 from cos.memory.event import NAME
 from cos.memory.log_source import Begin
+from cos.memory.projection import Projection
 
 H = TypeVar("H")
 
@@ -81,11 +82,12 @@ class Subscription:
 
 
 class Highway:
-    """A list of subscriptions, filled at import time."""
+    """A list of subscriptions and projections, filled at import time."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self.subscriptions: list[Subscription] = []
+        self.projections: list[Projection] = []
 
     def subscriber(
         self,
@@ -125,6 +127,52 @@ class Highway:
             return given
 
         return subscribe
+
+    def projection(
+        self,
+        *,
+        name: str,
+        setup: Sequence[str] | str = (),
+        modules: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        **more: Any,
+    ) -> Callable[[H], H]:
+        """Keep a view of the log with an async function, or a class with async methods `apply` and `setup`.
+
+        Args:
+            name: of the projection.
+            setup: statements that make its tables, where the class has no method for it.
+            modules: whose events; None for all.
+            types: which types, a trailing `*` matching more; None for all.
+            **more: members of `cos.memory.projection.Projection`: `version`, `batch`, `attempts`, `on_poison`.
+
+        Raises:
+            BadSetting: names what cannot be used.
+        """
+
+        def keep(given: H) -> H:
+            made: Any = given() if inspect.isclass(given) else given
+            statements: Any = (setup,) if isinstance(setup, str) else tuple(setup)
+            members: dict[str, Any] = {
+                "apply": getattr(made, "apply", made),
+                "setup": getattr(made, "setup", statements),
+                "modules": _names("modules", modules),
+                "types": _names("types", types),
+            }
+            try:
+                projection = Projection(name=name, **members, **more)
+            except TypeError as error:
+                raise BadSetting(f"The projection {name!r} cannot be made so: {error}.") from None
+            self.add_projection(projection)
+            return given
+
+        return keep
+
+    def add_projection(self, projection: Projection) -> None:
+        """Add one; raises BadSetting when its name is there already."""
+        if any(one.name == projection.name for one in self.projections):
+            raise BadSetting(f"There is a projection {projection.name!r} already; choose another name.")
+        self.projections.append(projection)
 
     def add(self, subscription: Subscription) -> None:
         """Add one; raises BadSetting when its group is there already."""

@@ -93,3 +93,69 @@ DIED_AGAIN = """
         traceback = $4, last_failed_at = $5
     WHERE id = $1 AND deliveries = $2 AND state = 'delivering'
 """
+
+# What comes next for a projection, in the order of positions over all modules; settled, so nothing can appear between.
+NEXT_SETTLED = """
+    SELECT xact, seq, id, module, type FROM l1.record
+    WHERE (xact, seq) > ($1::xid8, $2::bigint) AND xact < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY xact, seq LIMIT $3
+"""
+
+# The envelopes of some records, by id.
+ENVELOPES = f"SELECT id, {ENVELOPE_TEXT} FROM l1.record WHERE id = ANY($1::uuid[])"
+
+PROJECTION_SLOTS = "SELECT slot, version, state FROM highway.projection WHERE name = $1"
+
+# Held to the end of the transaction that registers: two processes that start together do so one after the other.
+LOCK_PROJECTION = "SELECT pg_advisory_xact_lock(hashtextextended('cos projection ' || $1, 0))"
+
+# A row appears before its tables do: they are made by the transaction that applies the first batch.
+ADD_SLOT = """
+    INSERT INTO highway.projection (name, slot, version, state, xact, seq, definition, created_at, moved_at)
+    VALUES ($1, $2, $3, 'running', '0'::xid8, 0, $4::json, $5, $5)
+    ON CONFLICT (name, slot) DO UPDATE SET version = excluded.version, state = 'running', xact = '0'::xid8, seq = 0,
+        events = 0, definition = excluded.definition, error = NULL, failed_xact = NULL, failed_seq = NULL,
+        created_at = excluded.created_at, moved_at = excluded.moved_at
+"""
+
+DESCRIBE_SLOT = "UPDATE highway.projection SET definition = $3::json WHERE name = $1 AND slot = $2"
+
+# Who feeds a slot. An advisory lock, because locking the row would give the transaction an id: the relay then had to
+# wait for it (no writing transaction may be overtaken) while it only reads its batch.
+TRY_SLOT = "SELECT pg_try_advisory_xact_lock(hashtextextended('cos slot ' || $1 || ' ' || $2, 0))"
+WAIT_FOR_SLOT = "SELECT pg_advisory_xact_lock(hashtextextended('cos slot ' || $1 || ' ' || $2, 0))"
+
+READ_SLOT = "SELECT version, state, xact, seq FROM highway.projection WHERE name = $1 AND slot = $2"
+
+# The cursor moves only from where the batch began, and only while the slot is fed: whatever else has happened to the
+# row meanwhile, this changes nothing, and the transaction with the projection's writes is given up.
+MOVE_SLOT = """
+    UPDATE highway.projection SET xact = $3::xid8, seq = $4, events = events + $5, moved_at = $6, error = NULL,
+        failed_xact = NULL, failed_seq = NULL
+    WHERE name = $1 AND slot = $2 AND version = $7 AND state = 'running' AND xact = $8::xid8 AND seq = $9
+    RETURNING 1
+"""
+
+FAIL_SLOT = """
+    UPDATE highway.projection SET state = 'failed', error = $3, failed_xact = $4::xid8, failed_seq = $5
+    WHERE name = $1 AND slot = $2 AND state = 'running'
+"""
+
+DROP_LIVE_SLOT = "DELETE FROM highway.projection WHERE name = $1 AND slot = 'live'"
+PROMOTE_SLOT = "UPDATE highway.projection SET slot = 'live' WHERE name = $1 AND slot = 'next'"
+
+# A requeued letter of a projection: taken, applied and delivered in one transaction, so its effect comes exactly once.
+TAKE_QUEUED_LOCKED = """
+    SELECT id, event, attempts, deliveries FROM highway.dead_letter WHERE state = 'queued' AND group_name = $1
+    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+
+DELIVERED_LOCKED = """
+    UPDATE highway.dead_letter SET state = 'delivered', deliveries = deliveries + 1 WHERE id = $1
+"""
+
+DIED_LOCKED = """
+    UPDATE highway.dead_letter SET state = 'dead', deliveries = deliveries + 1, attempts = attempts + 1, error = $2,
+        traceback = $3, last_failed_at = $4
+    WHERE id = $1 AND state = 'queued'
+"""

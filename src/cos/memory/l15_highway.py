@@ -14,7 +14,7 @@ So it may be killed at any moment, run twice, or lose Redis, and each record is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ class Relay:
         batch: int = 1000,
         poll_seconds: float = 0.25,
         shard: int = 0,
+        announced: Callable[[], None] | None = None,
     ) -> None:
         """Take what is needed; connections are made by the turns.
 
@@ -74,6 +75,7 @@ class Relay:
             batch: most records moved at once.
             poll_seconds: how long to wait when nothing rings.
             shard: which relay this is; only one relay of a shard works at a time.
+            announced: told after each batch that was added.
         """
         self._url = url
         self._redis = redis
@@ -81,6 +83,7 @@ class Relay:
         self._batch = batch
         self._poll_seconds = poll_seconds
         self._shard = shard
+        self._announced = announced
         self._redis_url = redis_url
         self._connection: asyncpg.Connection[Any] | None = None
         self._settled: Any = None
@@ -257,6 +260,8 @@ class Relay:
             self._lose()
             return
         self._cursor = last
+        if self._announced is not None:
+            self._announced()
         self._behind_horizon_seconds = 0.0
 
     def _by_module(

@@ -10,11 +10,13 @@ from cos.common import redis as redis_client
 from cos.common.looper import Looper
 from cos.common.pool import Pool
 from cos.common.subscriber import Subscriber
+from cos.memory.bodies import Bodies
 from cos.memory.dead_letters import Graveyard, Redelivery
 from cos.memory.desk import Around, EventDesk
 from cos.memory.directory import Directory
 from cos.memory.highway import Highway, Subscription
 from cos.memory.log_source import LogSource
+from cos.memory.projector import Projector
 from cos.memory.streams import Streams
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from cos.memory.delivery import Sessions
 
-_CONNECTIONS = 5
+#: Connections to Postgres that all groups share; each projection may hold one more.
+_CONNECTIONS = 4
 
 
 class Consumers:
@@ -57,7 +60,11 @@ class Consumers:
             BadSetting: two subscriptions have the same group.
         """
         self.subscribers: dict[str, Subscriber] = {}
-        self._pool = Pool(url=database_url, size=_CONNECTIONS, name="cos consumers")
+        self.projectors: dict[str, Projector] = {}
+        self._projecting: list[Looper] = []
+        highways = list(highways)
+        projections = sum(len(one.projections) for one in highways)
+        self._pool = Pool(url=database_url, size=_CONNECTIONS + projections, name="cos consumers")
         self._redis: Redis = redis_client.create_redis(redis_url)
         self._streams = Streams(redis=self._redis, namespace=namespace)
         self._directory = Directory(pool=self._pool)
@@ -65,11 +72,20 @@ class Consumers:
         for highway in highways:
             for subscription in highway.subscriptions:
                 everything.add(subscription)
+            for projection in highway.projections:
+                everything.add_projection(projection)
         self._loopers = [
             looper
             for subscription in everything.subscriptions
             for looper in self._parts(subscription, redis_url, sessions, around)
         ]
+        self._bodies = Bodies(redis=self._redis, streams=self._streams)
+        for projection in everything.projections:
+            projector = Projector(projection=projection, pool=self._pool, bodies=self._bodies)
+            self.projectors[projection.name] = projector
+            looper = Looper(name=f"projection:{projection.name}", part=projector)
+            self._projecting.append(looper)
+        self._loopers += self._projecting
 
     def _parts(
         self, subscription: Subscription, redis_url: str, sessions: Sessions | None, around: Around | None
@@ -110,6 +126,11 @@ class Consumers:
             Looper(name=f"subscriber:{group}", part=subscriber),
         )
 
+    def announced(self) -> None:
+        """Hear that the relay of this process has moved something: projections need not wait for their poll."""
+        for looper in self._projecting:
+            looper.wake()
+
     async def __aenter__(self) -> Self:
         """Start the parts."""
         for looper in self._loopers:
@@ -127,5 +148,6 @@ class Consumers:
             await asyncio.gather(*(looper.stop() for looper in self._loopers))
             await asyncio.gather(*(subscriber.close() for subscriber in self.subscribers.values()))
         finally:
+            await self._bodies.close()
             await self._pool.close()
             await self._redis.aclose()

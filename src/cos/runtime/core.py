@@ -77,6 +77,7 @@ class Core:
             streams=self.streams,
             batch=settings.relay_batch,
             poll_seconds=settings.relay_poll_seconds,
+            announced=self._announced,
         )
         self.relay_looper = Looper(name="relay", part=self.relay)
         self._listener = Looper(
@@ -135,6 +136,10 @@ class Core:
             monitor=self.monitor,
             started_at_seconds=clock.monotonic(),
         )
+
+    def _announced(self) -> None:
+        """Pass on that the relay has moved something."""
+        self.consumers.announced()
 
     async def __aenter__(self) -> Self:
         """Start the parts."""

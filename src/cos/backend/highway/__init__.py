@@ -1,0 +1,1 @@
+"""Consumer groups, projections and dead letters, over HTTP."""
