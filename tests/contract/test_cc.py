@@ -20,7 +20,10 @@ class TestHealth:
         assert (await steady.get("/cc/status")).json() == {"status": "ok"}
         assert (await steady.get("/ready")).json() == {"status": "ok", "causes": []}
         config = (await steady.get("/cc/config")).json()
-        assert config == {"version": cos.__version__, "modules_loaded": ["cc", "events", "dashboard"]}
+        assert config == {
+            "version": cos.__version__,
+            "modules_loaded": ["cc", "events", "highway", "dashboard"],
+        }
 
     async def test_enhanced_health(self, steady) -> None:
         """Every member of the contract, the uptime running and the times aware."""

@@ -27,6 +27,20 @@ ROUTES = {
     ("get", "/cc/modules/{module_id}"),
     ("patch", "/cc/modules/{module_id}"),
     ("delete", "/cc/modules/{module_id}"),
+    ("get", "/cc/dead-letters"),
+    ("delete", "/cc/dead-letters"),
+    ("post", "/cc/dead-letters/requeue"),
+    ("get", "/cc/dead-letters/{letter_id}"),
+    ("delete", "/cc/dead-letters/{letter_id}"),
+    ("post", "/cc/dead-letters/{letter_id}/requeue"),
+    ("get", "/cc/groups"),
+    ("get", "/cc/groups/{name}"),
+    ("delete", "/cc/groups/{name}"),
+    ("get", "/cc/projections"),
+    ("get", "/cc/projections/{name}"),
+    ("post", "/cc/projections/{name}/pause"),
+    ("post", "/cc/projections/{name}/resume"),
+    ("post", "/cc/projections/{name}/rebuild"),
 }
 
 

@@ -16,9 +16,10 @@ from cos.backend.deps import Services, ServicesDep
 from cos.backend.edge import Edge
 from cos.backend.events.router import router as events
 from cos.backend.events.schemas import EVENT_SCHEMAS
+from cos.backend.highway.router import router as highway
 
 #: Every feature that is served, by the name that `/cc/config` shows.
-FEATURES = {"cc": cc, "events": events, "dashboard": dashboard}
+FEATURES = {"cc": cc, "events": events, "highway": highway, "dashboard": dashboard}
 
 
 class Liveness(BaseModel):

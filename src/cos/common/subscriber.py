@@ -22,7 +22,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from cos.common import clock, ids
 from cos.common import redis as redis_client
-from cos.common.subscriber_group import PRELUDE, Gap, Group, Seen, before, order
+from cos.common.subscriber_group import PRELUDE, Group
+from cos.common.subscriber_keeper import Keeper
 from cos.common.subscriber_policy import Desk, Graves, Message, Policy, Source, Stream
 from cos.common.subscriber_work import Work
 from cos.common.wire import Wire
@@ -38,12 +39,9 @@ _log = structlog.get_logger("cos.subscriber")
 WAIT_SECONDS = 0.5
 #: While calls are under way what is done is acknowledged at least so often.
 SETTLE_SECONDS = 0.05
-KEEP_SECONDS = 1.0
 SWEEP_SECONDS = 600.0
 FORGOTTEN_SECONDS = 3600.0
 _CLAIM_MOST = 100
-_POUR_MOST = 500
-_POUR_BELOW = 1000
 
 
 class Subscriber:
@@ -333,101 +331,3 @@ class Subscriber:
         """Use the connection alone: workers begin attempts over the one that reads."""
         async with self._lock:
             return await call()
-
-
-class Keeper:
-    """Keeps a group's place where it cannot be lost, and brings back what Redis has lost; a background part."""
-
-    def __init__(self, *, group: Group, source: Source, redis_url: str, created: Callable[[], None]) -> None:
-        """Take what is needed.
-
-        Args:
-            group: over a connection of the keeper's own.
-            source: where places are kept and lost entries are read.
-            redis_url: named in messages.
-            created: told when the group has its place in streams that it could not read.
-        """
-        self.streams: Sequence[Stream] = ()
-        self.refilled = 0
-        self.busy = False
-        self._poured = False
-        self._group = group
-        self._source = source
-        self._redis_url = redis_url
-        self._created = created
-        self._absent: list[Stream] = []
-        self._gaps: dict[Stream, Gap] = {}
-        self._kept: dict[Stream, str] = {}
-        self._ring: Callable[[], None] = lambda: None
-
-    def rung_by(self, ring: Callable[[], None]) -> None:
-        """Take what brings the next turn at once."""
-        self._ring = ring
-
-    def attend(self, seen: Seen) -> None:
-        """See to streams that cannot be read, or of which something is missing."""
-        if not self.busy:
-            self._absent, self._gaps = seen.absent, seen.gaps
-            self.busy = True
-            self._ring()
-
-    async def turn(self) -> float:
-        """Give the group its place where it has none, fill gaps, and keep how far it is.
-
-        Raises:
-            CosError: Redis or the source does not answer; the next turn begins anew.
-        """
-        try:
-            if self.busy:
-                await self._mend()
-            await self.keep_places()
-        except redis_client.LOST as error:
-            raise redis_client.connect_error(self._redis_url, error) from error
-        if not self.busy:
-            return KEEP_SECONDS
-        return 0 if self._poured else SETTLE_SECONDS
-
-    async def keep_places(self) -> None:
-        """Keep up to which entry all is done in each stream, where that has changed."""
-        places = {stream: place.done for stream, place in (await self._group.places(self.streams)).items()}
-        moved = {stream: done for stream, done in places.items() if self._kept.get(stream) != done}
-        if moved:
-            await self._source.reached(moved)
-            self._kept = places
-
-    async def _mend(self) -> None:
-        for stream in self._absent:
-            await self._create(stream)
-        self._absent = []
-        self._poured = False
-        for stream, gap in list(self._gaps.items()):
-            rest = await self._fill(stream, gap)
-            if rest is None:
-                del self._gaps[stream]
-            else:
-                self._gaps[stream] = rest
-        self.busy = bool(self._gaps)
-        self._created()
-
-    async def _create(self, stream: Stream) -> None:
-        after = await self._source.begin(stream)
-        first = await self._group.first(stream)
-        if first is not None and order(after) < order(before(first)):
-            missing = await self._source.between(stream, after, before(first), 1)
-            if not missing:
-                after = before(first)
-        await self._group.create(stream, after)
-        _log.info("group_begins", group=self._group.name, stream=stream.key, after=after)
-
-    async def _fill(self, stream: Stream, gap: Gap) -> Gap | None:
-        """Bring some of a gap into the refill; gives what is left of it."""
-        if await self._group.refill_length(stream) >= _POUR_BELOW:
-            return gap
-        entries = await self._source.between(stream, gap.after, gap.upto, _POUR_MOST)
-        rest = Gap(entries[-1][0], gap.upto) if len(entries) == _POUR_MOST else None
-        await self._group.pour(stream, gap, entries, rest)
-        self._poured = True
-        if entries:
-            self.refilled += len(entries)
-            _log.warning("stream_refilled", group=self._group.name, stream=stream.key, entries=len(entries))
-        return rest

@@ -93,17 +93,12 @@ async def measure(
         raise NotFound(f"There is no group {ascii(name)[:80]}.")
     number: int = (await session.execute(select(func.max(generation.c.number)))).scalar() or 0
     modules = [row[0] for row in await session.execute(_MODULES)]
-    dead: dict[str, int] = dict(
-        (
-            await session.execute(
-                select(letters.c.group_name, func.count())
-                .where(letters.c.state == "dead")
-                .group_by(letters.c.group_name)
-            )
-        )
-        .tuples()
-        .all()
+    counted = await session.execute(
+        select(letters.c.group_name, func.count())
+        .where(letters.c.state == "dead")
+        .group_by(letters.c.group_name)
     )
+    dead: dict[str, int] = {group: count for group, count in counted}  # noqa: C416  (rows are not pairs to mypy)
     wire = Wire(redis=redis, prelude=PRELUDE)
     try:
         return [await _state(session, wire, redis, streams, row, number, modules, dead) for row in rows]
@@ -156,7 +151,7 @@ async def _state(
             at = max(at, Position.parse(place.done))
         lag = (
             await session.execute(
-                _LAG, {"module": module, "xact": str(at.xact), "seq": at.seq, "most": MAX_LAG_COUNT}
+                _LAG, {"module": module, "xact": at.xact, "seq": at.seq, "most": MAX_LAG_COUNT}
             )
         ).one()
         seconds = 0.0 if lag.oldest is None else max(0.0, (clock.now() - lag.oldest).total_seconds())

@@ -121,9 +121,7 @@ async def _changed(session: AsyncSession, name: str, statement: Any, why_not: st
 
 
 async def _state(session: AsyncSession, row: Any) -> SlotState:
-    lag = (
-        await session.execute(_LAG, {"xact": str(row.xact), "seq": row.seq, "most": MAX_LAG_COUNT})
-    ).one()
+    lag = (await session.execute(_LAG, {"xact": row.xact, "seq": row.seq, "most": MAX_LAG_COUNT})).one()
     seconds = 0.0 if lag.oldest is None else max(0.0, (clock.now() - lag.oldest).total_seconds())
     failed = None if row.failed_xact is None else str(Position(int(row.failed_xact), row.failed_seq))
     return SlotState(

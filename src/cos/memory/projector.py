@@ -347,6 +347,7 @@ class Projector:
         except (*_TRANSIENT, CosError):
             raise
         except Exception as error:
+            # Whatever it raises is kept with the letter, which is dead again.
             if connection.is_closed() or letter is None:
                 raise
             said, trace = told(error)

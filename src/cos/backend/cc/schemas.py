@@ -63,7 +63,9 @@ class EnhancedHealth(BaseModel):
     status: str = Field(description="healthy, degraded (Redis is away) or unhealthy (Postgres is away)")
     timestamp: datetime
     circuit_breaker_state: BreakerState
-    dlq_metrics: list[DeadLetters] = Field(description="one entry a queue; none exists before subscribers do")
+    dlq_metrics: list[DeadLetters] = Field(
+        description="one entry a consumer group with letters that are not delivered"
+    )
     uptime_seconds: float
     redis_connected: bool
     causes: list[str] = Field(default_factory=list, description="what is wrong, in words")

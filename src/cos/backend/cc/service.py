@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from redis.exceptions import ResponseError
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from cos.backend.cc.logging import log_l1
 from cos.backend.cc.schemas import (
     BreakerState,
+    DeadLetters,
     DebugLogIn,
     DebugLogOut,
     EnhancedHealth,
@@ -27,7 +28,8 @@ from cos.common import clock, ids
 from cos.common import redis as redis_client
 from cos.common.circuit_breaker import BreakerOpen
 from cos.common.health import State
-from cos.errors import BadInput, Conflict, NotFound
+from cos.errors import BadInput, Conflict, CosError, NotFound
+from cos.memory import letters
 from cos.memory.streams import FIELD
 
 if TYPE_CHECKING:
@@ -129,11 +131,29 @@ async def enhanced_health(services: Services) -> EnhancedHealth:
         status=_WORDS[report.state],
         timestamp=report.measured_at,
         circuit_breaker_state=breaker_state(services),
-        dlq_metrics=[],
+        dlq_metrics=await _dead_letters(services),
         uptime_seconds=round(clock.monotonic() - services.started_at_seconds, 3),
         redis_connected=redis is not None and redis.state in (State.OK, State.DEGRADED),
         causes=report.causes,
     )
+
+
+async def _dead_letters(services: Services) -> list[DeadLetters]:
+    """Count what each consumer group has buried and nobody has decided about; nothing where that cannot be asked."""
+    try:
+        async with services.sessions() as db:
+            tallies = await letters.tallies(db)
+    except (CosError, SQLAlchemyError, OSError):
+        return []  # Postgres went away since it was measured: the next answer says so
+    return [
+        DeadLetters(
+            size=one.dead + one.queued,
+            channel=one.group,
+            oldest_message_time=one.oldest,
+            newest_message_time=one.newest,
+        )
+        for one in tallies
+    ]
 
 
 async def debug_log(services: Services, given: DebugLogIn) -> DebugLogOut:

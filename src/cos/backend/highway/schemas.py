@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-#: Text that Postgres can look for.
-Text = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00\ud800-\udfff]*$")]
+from cos.backend.cc.schemas import Text as Storable
+
+Text = Annotated[Storable, Field(max_length=500)]
 State = Literal["dead", "queued", "delivering", "delivered"]
 
 

@@ -88,7 +88,9 @@ async def forget_group(services: Services, db: AsyncSession, name: str) -> Group
         raise Conflict(f"The group {name} has {was.consumers} consumers; stop what runs it first.")
     await groups.forget(db, name)
     number = await services.streams.generation() or 0
-    await groups.forget_in_redis(services.redis, services.streams, name, [one.module for one in was.modules], number)
+    await groups.forget_in_redis(
+        services.redis, services.streams, name, [one.module for one in was.modules], number
+    )
     await log_l1(db, "group.forgotten", was.model_dump(mode="json"), subject=name)
     return was
 
