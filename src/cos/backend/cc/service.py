@@ -27,7 +27,7 @@ from cos.backend.cc.tables import module as modules
 from cos.common import clock, ids
 from cos.common import redis as redis_client
 from cos.common.circuit_breaker import BreakerOpen
-from cos.common.health import State
+from cos.common.health import Report, State
 from cos.errors import BadInput, Conflict, CosError, NotFound
 from cos.memory import letters
 from cos.memory.streams import FIELD
@@ -126,16 +126,20 @@ def breaker_state(services: Services) -> BreakerState:
 async def enhanced_health(services: Services) -> EnhancedHealth:
     """Measure every part now."""
     report = await services.monitor.measure()
-    redis = report.part("redis")
     return EnhancedHealth(
         status=_WORDS[report.state],
         timestamp=report.measured_at,
         circuit_breaker_state=breaker_state(services),
-        dlq_metrics=await _dead_letters(services),
+        dlq_metrics=await _dead_letters(services) if _answers(report, "postgres") else [],
         uptime_seconds=round(clock.monotonic() - services.started_at_seconds, 3),
-        redis_connected=redis is not None and redis.state in (State.OK, State.DEGRADED),
+        redis_connected=_answers(report, "redis"),
         causes=report.causes,
     )
+
+
+def _answers(report: Report, name: str) -> bool:
+    part = report.part(name)
+    return part is not None and part.state in (State.OK, State.DEGRADED)
 
 
 async def _dead_letters(services: Services) -> list[DeadLetters]:
