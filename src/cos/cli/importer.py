@@ -7,21 +7,23 @@ import hashlib
 import io
 import json
 import re
-import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from cos.cli.options import ApiUrl, DataDir, Json, settings
-from cos.cli.screen import say, show_json, standard_input
+from cos.cli.screen import counting, say, show_json, standard_input
 
 if TYPE_CHECKING:
     import httpx
+
+    from cos.config import Settings
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -63,9 +65,13 @@ def events(
 
     A line is any JSON object: all of it becomes the event's data. Each line has a key made of its content (a line that
     stands twice in the file counts twice), so an import that was interrupted is simply run again.
+
+    What `cos export events` wrote is known by its first line: its events keep their ids, times and all else, straight
+    into the database of this data folder, and the options for fields do not matter.
     """
     from cos.cli.client import answer, api
     from cos.common import clock
+    from cos.memory.exchange import HEADER
 
     mapping = Mapping(
         module=module,
@@ -75,12 +81,14 @@ def events(
         subject_field=subject_field,
     )
     began = clock.monotonic()
-    with (
-        _opened(file) as (source, size),
-        _progress(size, quiet=as_json) as advance,
-        api(settings(data_dir=data_dir), api_url) as client,
-    ):
-        done = answer(_send(client, mapping, source, advance))
+    given = settings(data_dir=data_dir)
+    with _opened(file) as source, counting("import", quiet=as_json) as advance:
+        first = source.readline()
+        if first.strip() == HEADER:
+            done = _bring_in(given, api_url, source, advance)
+        else:
+            with api(given, api_url) as client:
+                done = answer(_send(client, mapping, chain((first,), source), advance))
     seconds = clock.monotonic() - began
     total = done["recorded"] + done["duplicates"]
     if as_json:
@@ -117,7 +125,7 @@ class Mapping:
         self._encode = msgspec.json.Encoder().encode
         self._seen: Counter[bytes] = Counter()
 
-    def lines(self, source: IO[bytes], advance: Any) -> Iterator[bytes]:
+    def lines(self, source: Iterable[bytes], advance: Any) -> Iterator[bytes]:
         """Give the events as chunks of lines; raises BadInput at a line that is none."""
         from cos.errors import BadInput
 
@@ -194,6 +202,17 @@ class Mapping:
         return None
 
 
+def _bring_in(given: Settings, api_url: str | None, source: IO[bytes], advance: Any) -> dict[str, int]:
+    import asyncio
+
+    from cos.errors import BadInput
+    from cos.runtime.exchange import bring_in
+
+    if api_url is not None:
+        raise BadInput("An export is brought into a data folder, not through an API: use --data-dir.")
+    return asyncio.run(bring_in(given, source, advance=advance))
+
+
 def _field(number: int, fields: dict[str, Any], name: str) -> Any:
     from cos.errors import BadInput
 
@@ -219,31 +238,24 @@ def _text(raw: Any) -> str:
     return value if isinstance(value, str) else bytes(raw).decode()
 
 
-def _send(client: httpx.Client, mapping: Mapping, source: IO[bytes], advance: Any) -> httpx.Response:
+def _send(client: httpx.Client, mapping: Mapping, source: Iterable[bytes], advance: Any) -> httpx.Response:
     return client.post(
         "/events", content=mapping.lines(source, advance), headers={"content-type": "application/x-ndjson"}
     )
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """Open the file, or standard input, unpacking it if it is packed; gives its size on disk where that is known."""
+def _opened(file: str) -> Iterator[IO[bytes]]:
+    """Open the file, or standard input, unpacking it if it is packed."""
     from cos.errors import BadInput
 
     try:
         if file == "-":
             raw: io.BufferedReader = cast("io.BufferedReader", standard_input())
-            yield (
-                cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw),
-                None,
-            )
+            yield _unpacked(raw)
             return
         with Path(file).open("rb") as raw:
-            size = Path(file).stat().st_size
-            yield (
-                cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw),
-                size,
-            )
+            yield _unpacked(raw)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise BadInput(f"{file} is not a whole gzip file: {error}.") from None
     except IsADirectoryError:
@@ -254,22 +266,5 @@ def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
         raise BadInput(f"The file {file} may not be read by this account.") from None
 
 
-@contextmanager
-def _progress(size: int | None, *, quiet: bool) -> Iterator[Any]:
-    """Show a bar with the rate at a terminal; gives what is called with each number of events sent."""
-    del size
-    if quiet or not sys.stderr.isatty():
-        yield lambda _count: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.completed:,.0f} events"),
-        TextColumn("{task.speed:,.0f}/s"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("import")
-        yield lambda count: progress.advance(task, count)
+def _unpacked(raw: io.BufferedReader) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP_MAGIC else raw)

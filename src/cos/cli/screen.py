@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 import typer
@@ -21,6 +23,32 @@ def standard_input() -> IO[bytes]:
     if given is None:
         raise BadInput("There is no standard input to read.")
     return given.buffer
+
+
+def standard_output() -> IO[bytes]:
+    """Give the standard output for bytes."""
+    sys.stdout.flush()
+    return sys.stdout.buffer
+
+
+@contextmanager
+def counting(what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show at a terminal how many events are done and how fast; gives what is called with each number of them."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:,.0f} events"),
+        TextColumn("{task.speed:,.0f}/s"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what)
+        yield lambda count: progress.advance(task, count)
 
 
 def say(line: str) -> None:

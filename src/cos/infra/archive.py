@@ -8,8 +8,6 @@ end.json           the SHA-256 of each of the above: a file without it was cut s
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import gzip
 import hashlib
 import io
@@ -18,9 +16,10 @@ import os
 import tarfile
 import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, Self, cast
+from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 
-from cos.errors import BadBackup, Conflict, DiskFull, FolderNotWritable, NotFound
+from cos.errors import BadBackup, NotFound
+from cos.infra.newfile import NewFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,11 +37,7 @@ _SYNC_EVERY: Final = (
 
 
 class ArchiveWriter:
-    """Writes one archive; leaving the `with` block without `finish` leaves nothing behind.
-
-    It is written to `NAME.part`, private to this account (0600), and gets its name as the last step; after a kill -9
-    that part is left, and the next run begins it anew.
-    """
+    """Writes one archive; leaving the `with` block without `finish` leaves nothing behind."""
 
     def __init__(self, path: Path) -> None:
         """Begin the file.
@@ -51,30 +46,14 @@ class ArchiveWriter:
             path: what it shall be called; ending in .gz it is packed.
 
         Raises:
-            Conflict: there is such a file already, or another backup is writing it.
-            FolderNotWritable: its folder is not there or cannot be written.
-            DiskFull: there is no room.
+            Conflict, FolderNotWritable, DiskFull: as `NewFile` does.
         """
-        self.path = path
-        self._part = path.with_name(f"{path.name}.part")
+        self._file = NewFile(path)
         self._sums: dict[str, str] = {}
         self._pieces = 0
-        if os.path.lexists(path):
-            raise Conflict(f"There is already a file {path}: choose another name, or remove that one.")
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._file = os.fdopen(os.open(self._part, flags, 0o600), "r+b", buffering=0)
-        except OSError as error:
-            self._refuse(error)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise Conflict(f"Another backup is writing {path} now: choose another name.") from None
-        self._file.truncate(0)
-        os.fchmod(self._file.fileno(), 0o600)
+        raw = self._file.out
         packed = path.suffix == ".gz"
-        out = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=1, mtime=0) if packed else self._file
+        out = gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) if packed else raw
         self._out = cast("IO[bytes]", out)
         self._tar = tarfile.open(fileobj=self._out, mode="w|", bufsize=1024 * 1024)  # noqa: SIM115  (see finish)
 
@@ -87,9 +66,10 @@ class ArchiveWriter:
         self._pieces += 1
         self._add(f"{_PIECE}{self._pieces:06d}", piece)
         try:
-            self._flush()
+            # What waits for the disk stays small, so that the log's own commits do not wait behind it.
+            self._file.flush()
         except OSError as error:
-            self._refuse(error)
+            self._file.refuse(error)
 
     def finish(self) -> int:
         """Write the checksums, wait for the disk and give the file its name; gives its size in bytes.
@@ -98,22 +78,14 @@ class ArchiveWriter:
             DiskFull: there is no room.
             Conflict: a file of that name has come into being meanwhile; it is left alone.
         """
-        end = _as_json({"pieces": self._pieces, "sha256": self._sums})
-        self._add(_END, end)
+        self._add(_END, _as_json({"pieces": self._pieces, "sha256": self._sums}))
         try:
             self._tar.close()
-            if self._out is not self._file:
+            if self._out is not self._file.out:
                 self._out.close()
-            os.fsync(self._file.fileno())
-            size = os.fstat(self._file.fileno()).st_size
-            self._name_it()
-        except FileExistsError:
-            raise Conflict(
-                f"There is a file {self.path} by now: it was left alone, and no backup written."
-            ) from None
         except OSError as error:
-            self._refuse(error)
-        return size
+            self._file.refuse(error)
+        return self._file.name_it()
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -123,11 +95,10 @@ class ArchiveWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove what is not finished."""
-        with contextlib.suppress(OSError):
-            self._part.unlink()  # while the lock is held: nobody else has begun it
-        for layer in (self._tar, self._out, self._file):
-            with contextlib.suppress(OSError, ValueError):
-                layer.close()  # each would otherwise write its end when it is thrown away
+        with self._file:
+            for layer in (self._tar, self._out):
+                with contextlib.suppress(OSError, ValueError):
+                    layer.close()  # each would otherwise write its end when it is thrown away
 
     def _add(self, name: str, content: bytes) -> None:
         entry = tarfile.TarInfo(name)
@@ -136,38 +107,7 @@ class ArchiveWriter:
         try:
             self._tar.addfile(entry, io.BytesIO(content))
         except OSError as error:
-            self._refuse(error)
-
-    def _flush(self) -> None:
-        # What waits for the disk stays small, so that the log's own commits do not wait behind it.
-        descriptor = self._file.fileno()
-        os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
-        if hasattr(os, "posix_fadvise"):
-            # Nobody reads it soon: what the page cache holds of the database is worth more.
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-
-    def _name_it(self) -> None:
-        try:
-            os.link(self._part, self.path)  # unlike a rename it never replaces a file
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links
-            if os.path.lexists(self.path):
-                raise FileExistsError from None
-            self._part.rename(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _refuse(self, error: OSError) -> NoReturn:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise DiskFull(
-                f"The disk of {self.path.parent} is full: no backup was written; make room or choose another disk."
-            ) from None
-        why = (error.strerror or str(error)).lower()
-        raise FolderNotWritable(f"The backup {self.path} cannot be written: {why}.") from None
+            self._file.refuse(error)
 
 
 class ArchiveReader:

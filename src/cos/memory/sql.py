@@ -201,3 +201,14 @@ NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 BACKENDS_NAMED = (
     "SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND backend_type = 'client backend'"
 )
+
+# The whole log for an export, or one module of it, in the order of positions, with all that each record carries. Both
+# forms have their index: a scan of the log sorted in memory would not fit there.
+_EXPORTED = """
+    SELECT r.id, r.type, r.module, r.level, r.time, r.recorded_at, r.subject, r.request_id, r.trace_id, r.traceparent,
+           r.idempotency_key, r.data, p.id AS prompt_id, p.prompt, p.response, p.model, p.latency_ms, p.tokens_in,
+           p.tokens_out
+    FROM l1.record AS r LEFT JOIN l1.prompt_trace AS p ON p.record_id = r.id
+"""
+EXPORT = f"{_EXPORTED} ORDER BY r.xact, r.seq"
+EXPORT_MODULE = f"{_EXPORTED} WHERE r.module = $1 ORDER BY r.xact, r.seq"

@@ -92,7 +92,7 @@ class TestWriting:
         path = tmp_path / "a"
         with ArchiveWriter(path) as archive:
             archive.begin({})
-            with pytest.raises(Conflict, match="Another backup is writing"):
+            with pytest.raises(Conflict, match="Another run is writing"):
                 ArchiveWriter(path)
             archive.finish()
         assert read(path)[1] == []
@@ -105,11 +105,11 @@ class TestWriting:
         """In words, and nothing left; `/dev/full` refuses each byte as a full disk does."""
         archive = ArchiveWriter(tmp_path / "a")
         full = os.open("/dev/full", os.O_WRONLY)
-        os.dup2(full, archive._file.fileno())
+        os.dup2(full, archive._file.out.fileno())
         os.close(full)
         with archive:
             archive.begin({})
-            with pytest.raises(DiskFull, match="no backup was written"):
+            with pytest.raises(DiskFull, match="was not written"):
                 archive.add(b"x" * 4_000_000)
         assert list(tmp_path.iterdir()) == []
 
