@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -119,6 +119,7 @@ class BoundedRoute(APIRoute):
         return bounded
 
 
+@asynccontextmanager
 async def transaction(services: Services) -> AsyncIterator[AsyncSession]:
     """Give a session whose one transaction commits when the request's work is done, or rolls back if it failed."""
     async with services.sessions() as session, session.begin():

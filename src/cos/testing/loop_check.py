@@ -14,7 +14,7 @@ from cos.testing.loop_hooks import LoopHooks
 from cos.testing.loop_ledger import Ledger, Origin, in_test, origin_of
 from cos.testing.loop_naming import named
 from cos.testing.loop_watch import Blocked, LoopWatch
-from cos.testing.sites import PROJECT, Site, kind_of
+from cos.testing.sites import PROJECT, Site, kind_of, owes_cleanup
 from cos.testing.strictness import Strictness, milliseconds, strictness_of
 
 _GRACE_S = 0.05
@@ -123,7 +123,8 @@ class LoopCheck:
             return
         stack = blocked.stack
         places = "\n".join(f"    {site}" for site in stack)
-        inner = next((site for site in reversed(stack) if kind_of(site.file) == PROJECT), stack[-1])
+        common = stack[: blocked.common] or stack
+        inner = next((site for site in reversed(common) if kind_of(site.file) == PROJECT), stack[-1])
         ledger.tell(
             LoopBlocked(
                 f"{inner} kept the event loop for {1000 * blocked.seconds:.0f} ms (at most "
@@ -147,11 +148,11 @@ class LoopCheck:
             for generator in list(getattr(loop, "_asyncgens", ())):
                 origin = ledger.generators.get(id(generator))
                 owned = origin is not None and (closing or origin.owner == ledger.test)
-                if owned and generator.ag_frame is not None and not generator.ag_running:
+                if owned and not generator.ag_running and _owes(generator):
                     self._tell_generator(generator, origin, "was left before its end")
 
     def _is_left(self, task: asyncio.Task[Any], closing: bool) -> bool:
-        if task.done():
+        if task.done() or getattr(task, "_cos_told", False):
             return False
         code = getattr(task.get_coro(), "cr_code", None)
         if code is not None and any(f"/{runner}/" in code.co_filename for runner in _RUNNERS):
@@ -162,7 +163,7 @@ class LoopCheck:
     def _tell_tasks(
         self, loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[Any]], *, closing: bool
     ) -> None:
-        """Give tasks that are about to end a moment; tell of the others, and end them."""
+        """Give tasks that are about to end a moment; tell of the others, and let them be: they may be needed."""
         loop.run_until_complete(asyncio.wait(tasks, timeout=_GRACE_S))
         left = [task for task in tasks if not task.done()]
         for task in left:
@@ -176,20 +177,18 @@ class LoopCheck:
                 f" was made at {origin.site} by {origin.owner or 'nobody known'}" if origin else " was left"
             )
             name = getattr(task.get_coro(), "__qualname__", "?")
+            task._cos_told = True  # type: ignore[attr-defined]  # noqa: SLF001  (our own mark)
             self.ledger.tell(
                 TaskLeft(
                     f"The task {task.get_name()} ({name}){made}{waits}: cancel and await it before the "
-                    f"{'loop closes' if closing else 'test ends'}. It was cancelled."
+                    f"{'loop closes' if closing else 'test ends'}."
                 ),
                 f"{name} {made} {waits}",
             )
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=_GRACE_S))
 
     def _dropped(self, generator: Any, origin: Origin | None) -> None:
         ours = origin is not None and origin.test == self.ledger.test
-        if ours and self.ledger.looks_for("generators"):
+        if ours and self.ledger.looks_for("generators") and _owes(generator):
             self._tell_generator(generator, origin, "was dropped before its end")
 
     def _tell_generator(self, generator: Any, origin: Origin | None, what: str) -> None:
@@ -203,3 +202,8 @@ class LoopCheck:
             ),
             str(at),
         )
+
+
+def _owes(generator: Any) -> bool:
+    """Say whether a generator is to clean up; one that just stops to count is left without harm."""
+    return generator.ag_frame is not None and owes_cleanup(generator.ag_frame)

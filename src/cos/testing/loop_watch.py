@@ -1,9 +1,9 @@
 """Sees a call that keeps an event loop from everything else, and where in the code it does so.
 
 A thread sends each running loop a beat and looks, while it is not answered, at what the loop's thread is doing. Time
-counts only while one and the same callback is seen, and at most two periods between two looks: a machine that stood
-still, or a loop with much to do in small pieces, is not taken for a blocking call. A call that holds the interpreter
-itself (nothing can look then) is told by the CPU time of the loop's thread.
+counts only while one and the same callback is seen, not when a look itself is late, and not while the thread waited
+for a CPU: a busy machine, or a loop with much to do in small pieces, is not taken for a blocking call, nor is a
+first import. A call that holds the interpreter itself (nothing can look then) is told by the CPU time of the thread.
 """
 
 from __future__ import annotations
@@ -23,14 +23,22 @@ _SHARE = 5
 _LEAST_PERIOD_S = 0.004
 _DEEPEST = 60
 _STOP_S = 2.0
+_IMPORT = "<frozen importlib"
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A call that kept a loop: for how long at least, and the stack while it did, outermost first."""
+    """A call that kept a loop.
+
+    Attributes:
+        seconds: for how long at least.
+        stack: the last that was seen of it, outermost first.
+        common: how many frames of that were the same in all looks: the last of these is the call that takes long.
+    """
 
     seconds: float
     stack: tuple[Site, ...]
+    common: int
 
 
 class _Pulse:
@@ -38,6 +46,7 @@ class _Pulse:
 
     def __init__(self, ident: int, loop: asyncio.AbstractEventLoop, tell: Callable[[Blocked], None]) -> None:
         self.ident = ident
+        self.native = threading.get_native_id()
         self.loop = loop
         self._tell = tell
         self.limit_s = 0.0
@@ -51,7 +60,9 @@ class _Pulse:
         self._root: FrameType | None = None
         self._roots = 0
         self._seen = 0.0
+        self._queued = 0.0
         self._stack: tuple[Site, ...] = ()
+        self._common = 0
 
     def look(self, now: float, gap: float) -> None:
         """Send a beat, or see what keeps the loop from answering the last one (in the watching thread)."""
@@ -74,11 +85,15 @@ class _Pulse:
         root = frames[-1]
         if root is not self._root:
             self._roots += 1
-            self._root, self._seen = root, 0.0
+            self._root, self._seen, self._stack = root, 0.0, ()
+            self._queued = stopwatch.queued_seconds_of_thread(self.native)
         self._seen += gap
-        self._stack = tuple(
+        stack = tuple(
             Site(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in reversed(frames[:_DEEPEST])
         )
+        same = _same(self._stack, stack) if self._stack else len(stack)
+        self._common = min(self._common, same) if self._stack else same
+        self._stack = stack
 
     def _answer(self, number: int) -> None:
         if number == self._number:
@@ -98,8 +113,12 @@ class _Pulse:
             return None
         took = stopwatch.seconds() - self._sent
         cpu = 0.0 if self._cpu is None else stopwatch.thread_cpu_seconds() - self._cpu
-        if self._seen >= self.limit_s or (self._roots == 1 and cpu >= self.limit_s):
-            return Blocked(took if self._roots == 1 else self._seen, self._stack)
+        seen = self._seen
+        if seen >= self.limit_s:
+            seen -= stopwatch.queued_seconds_of_thread(self.native) - self._queued
+        kept = seen >= self.limit_s or (self._roots == 1 and cpu >= self.limit_s)
+        if kept and not any(site.file.startswith(_IMPORT) for site in self._stack):
+            return Blocked(took if self._roots == 1 else self._seen, self._stack, self._common)
         return None
 
 
@@ -163,10 +182,22 @@ class LoopWatch:
             self._wake.wait(period)
             self._wake.clear()
             now = stopwatch.seconds()
-            gap = min(now - last, 2 * period)
+            gap = (
+                now - last if now - last < 2 * period else 0.0
+            )  # late ourselves: the machine gives nobody time
             last = now
             for pulse in list(self._pulses.values()):
                 pulse.look(now, gap)
+
+
+def _same(one: tuple[Site, ...], other: tuple[Site, ...]) -> int:
+    """Count the outer frames in which two stacks agree."""
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if (a.file, a.function) != (b.file, b.function):
+            break
+        count += 1
+    return count
 
 
 def _frames_of(ident: int) -> list[FrameType]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 import functools
 import os
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 
 _HERE = str(Path(__file__).parent) + os.sep
 _ASYNCIO = str(Path(asyncio.__file__).parent) + os.sep
@@ -16,6 +17,9 @@ _LIBRARIES = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 _IMPORTERS = ("<frozen importlib", os.path.join("_pytest", "assertion", "rewrite.py"))  # noqa: PTH118
+
+#: How handlers begin that Python itself puts around a generator's body and an `async for`.
+_OF_PYTHON = ("CALL_INTRINSIC_1", "END_ASYNC_FOR", "CLEANUP_THROW")
 
 PROJECT = 2
 LIBRARY = 1
@@ -92,3 +96,20 @@ def locate_raise(traceback: TracebackType | None) -> Site:
             best, rank = Site(code.co_filename, traceback.tb_lineno, code.co_name), found
         traceback = traceback.tb_next
     return best
+
+
+@functools.cache
+def _protected(code: CodeType) -> tuple[range, ...]:
+    """Give the parts of a function that a `try` or a `with` of its own protects."""
+    steps = {step.offset: step for step in dis.get_instructions(code)}
+    found = []
+    for entry in dis._parse_exception_table(code):  # type: ignore[attr-defined]  # noqa: SLF001  (dis shows it alone)
+        handler = steps.get(entry.target)
+        if handler is not None and handler.opname not in _OF_PYTHON:
+            found.append(range(entry.start, entry.end))
+    return tuple(found)
+
+
+def owes_cleanup(frame: FrameType) -> bool:
+    """Say whether a suspended function stands inside a `try` or `with`, so that something is still to be done."""
+    return any(frame.f_lasti in part for part in _protected(frame.f_code))

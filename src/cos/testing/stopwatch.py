@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 seconds = time.perf_counter
 """Give seconds from an unknown start; steady, never moved."""
@@ -27,3 +28,16 @@ def cpu_seconds_of_thread(ident: int) -> float | None:
         return time.clock_gettime(find(ident))
     except OSError:  # the thread has ended
         return None
+
+
+def queued_seconds_of_thread(native: int) -> float:
+    """Give the seconds that a thread of this process was ready to run and waited for a CPU; 0 where it is not told.
+
+    Args:
+        native: of the thread, as `threading.get_native_id()` gives it.
+    """
+    try:
+        told = Path(f"/proc/self/task/{native}/schedstat").read_text(encoding="ascii")
+    except OSError:  # not Linux, or the thread has ended
+        return 0.0
+    return int(told.split()[1]) / 1e9

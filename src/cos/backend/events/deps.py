@@ -13,7 +13,7 @@ from cos.backend.deps import ServicesDep, transaction
 
 async def get_events_db(services: ServicesDep) -> AsyncIterator[AsyncSession]:
     """Give a session for reading the log."""
-    async for session in transaction(services):
+    async with transaction(services) as session:  # an error thrown in here ends it at once
         yield session
 
 

@@ -44,6 +44,7 @@ async def test_a_failed_request_leaves_nothing(core: Core, pg) -> None:
     await log_l1(session, "deps.rollback")
     with pytest.raises(LookupError):
         await dependency.athrow(LookupError("the route failed"))
+    assert not session.in_transaction()  # rolled back here, not when the rubbish is collected
     assert await pg.fetchval("SELECT count(*) FROM l1.record") == 0
 
 
