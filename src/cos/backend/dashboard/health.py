@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cos.backend.dashboard import words
+from cos.backend.dashboard.standing import waiting
 from cos.common import health
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All parts at one moment, and the causes of whatever does not work."""
+    """All parts at one moment, the causes of whatever does not work, and how many dead letters wait for a person."""
 
     state: str
     parts: tuple[Part, ...]
     causes: tuple[str, ...]
     vitals: Vitals
+    dead: int | None
 
 
 async def report(services: Services) -> Report:
@@ -47,6 +49,7 @@ async def report(services: Services) -> Report:
         parts=tuple(_shown(part) for part in found.parts),
         causes=tuple(found.causes),
         vitals=services.signs.last,
+        dead=await waiting(services) if services.signs.last.postgres_answers else None,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from cos.backend.dashboard import health, pages
-from cos.backend.dashboard.views import Asked
+from cos.backend.dashboard.view import Asked
 from cos.backend.deps import stops_within
 from cos.common import db
 from cos.errors import CosError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from cos.backend.dashboard.views import View
+    from cos.backend.dashboard.view import View
     from cos.backend.deps import Services
 
 _log = structlog.get_logger("cos.dashboard")
@@ -43,17 +44,14 @@ async def changes(*, request: Request, view: View, services: Services, boot: str
     query, origin = dict(request.query_params), str(request.base_url).rstrip("/")
     sent: dict[str, str] = {}
     quiet = 0
-    while True:
+    for tick in itertools.count():
         report = await health.report(services)
-        asked = Asked(services=services, report=report, query=query, origin=origin)
         context: dict[str, Any] = {"report": report, "oob": True, "csrf": None}
-        found = {"state": pages.render("parts/state.html", context)}
-        try:
-            context |= await view.load(asked)
-            found |= {name: pages.render(f"parts/{name}.html", context) for name in view.parts}
-        except (CosError, SQLAlchemyError, *db.LOST) as error:
-            # The state says why; what was there stays, and comes up to date when it can be read again.
-            _log.debug("part_not_read", view=view.name, error=str(error))
+        found = {name: pages.render(f"parts/{name}.html", context) for name in ("state", "dead")}
+        if tick % view.every == 0:
+            found |= await _parts(
+                view, Asked(services=services, report=report, query=query, origin=origin), context
+            )
         changed = {name: text for name, text in found.items() if sent.get(name) != text}
         sent |= changed
         quiet = 0 if changed else quiet + 1
@@ -65,6 +63,16 @@ async def changes(*, request: Request, view: View, services: Services, boot: str
         if await stops_within(request, TICK_SECONDS):
             yield b"event: bye\ndata:\n\n"
             return
+
+
+async def _parts(view: View, asked: Asked, context: dict[str, Any]) -> dict[str, str]:
+    try:
+        whole = context | await view.load(asked)
+    except (CosError, SQLAlchemyError, *db.LOST) as error:
+        # The state says why; what was there stays, and comes up to date when it can be read again.
+        _log.debug("part_not_read", view=view.name, error=str(error))
+        return {}
+    return {name: pages.render(f"parts/{name}.html", whole) for name in view.parts}
 
 
 def _event(part: str, text: str) -> bytes:

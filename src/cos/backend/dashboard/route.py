@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -39,5 +40,12 @@ async def _page_of(request: Request, error: Exception) -> Response:
         text = pages.render("parts/problem.html", {"detail": detail})
         return pages.html(text, status=answer.status_code, headers=headers)
     context = await frame(request, view="", title=heading.rstrip("."))
-    context |= {"heading": heading, "detail": detail, "status": answer.status_code}
+    context |= {
+        "heading": heading,
+        "detail": detail,
+        "status": answer.status_code,
+        "request_id": told.get("request_id")
+        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        else None,
+    }
     return pages.html(pages.render("problem.html", context), status=answer.status_code, headers=headers)

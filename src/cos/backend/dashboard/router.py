@@ -9,19 +9,19 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from cos.backend.cc import service as cc
-from cos.backend.cc.schemas import ModuleIn, ModulePatch
-from cos.backend.dashboard import health, pages
-from cos.backend.dashboard.forms import filled
+from cos.backend.dashboard import acts, health, letters, pages
+from cos.backend.dashboard.delivery import route_of
 from cos.backend.dashboard.frame import frame
 from cos.backend.dashboard.live import changes
 from cos.backend.dashboard.route import PageRoute
-from cos.backend.dashboard.views import BY_NAME, Asked, View
+from cos.backend.dashboard.view import Asked, View
+from cos.backend.dashboard.views import BY_NAME
 from cos.backend.deps import ServicesDep
 from cos.errors import NotFound
 from cos.memory import reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+router.include_router(acts.router)
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -60,52 +60,27 @@ async def event(request: Request, event_id: UUID, services: ServicesDep) -> Resp
     """Show one event whole."""
     async with services.sessions() as db, db.begin():
         found = await reader.get(db, event_id)
-    if found is None:
-        raise NotFound(f"There is no event {event_id}.")
-    envelope, prompt = found
-    fragment = pages.wants_fragment(request)
-    context: dict[str, Any] = {
-        "event": envelope,
-        "data": bytes(envelope.data).decode(),
-        "prompt": prompt,
-        "delivered": [],
-        "not_told": "",
-        "announced": "",
-        "fragment": fragment,
-    }
-    if fragment:
-        return pages.html(pages.render("parts/event.html", context))
-    return await _page(request, "event.html", view="events", title=envelope.type, context=context)
+        if found is None:
+            raise NotFound(f"There is no event {event_id}.")
+        envelope, prompt = found
+        route = await route_of(services, db, envelope)
+    context = {"event": envelope, "data": bytes(envelope.data).decode(), "prompt": prompt, "route": route}
+    return await _opened(request, "event", view="events", title=envelope.type, context=context)
+
+
+@router.get("/ui/letters/{letter_id}")
+async def letter(request: Request, letter_id: UUID, services: ServicesDep) -> Response:
+    """Show one dead letter whole."""
+    async with services.sessions() as db, db.begin():
+        context = await letters.one(db, letter_id)
+    title = context["letter"].type or "Unreadable event"
+    return await _opened(request, "letter", view="letters", title=title, context=context)
 
 
 @router.get("/ui/{name}")
 async def page(request: Request, name: str) -> Response:
     """Show one view."""
     return await _show(request, _view(name))
-
-
-@router.post("/ui/modules")
-async def create_module(request: Request, services: ServicesDep) -> Response:
-    """Register a module."""
-    given = await filled(request, ModuleIn)
-    async with services.sessions() as db, db.begin():
-        made = await cc.create_module(db, given)
-    return await _acted(request, "modules", f"{made.name} is registered.")
-
-
-@router.post("/ui/modules/{module_id}/{act}")
-async def act_on_module(request: Request, module_id: str, act: str, services: ServicesDep) -> Response:
-    """Turn a module on or off, or remove it."""
-    async with services.sessions() as db, db.begin():
-        if act == "remove":
-            module = await cc.delete_module(db, module_id)
-            said = f"{module.name} is removed."
-        elif act in {"on", "off"}:
-            module = await cc.change_module(db, module_id, ModulePatch(active=act == "on"))
-            said = f"{module.name} is {act}."
-        else:
-            raise NotFound(f"A module cannot be asked to {ascii(act)[:40]}.")
-    return await _acted(request, "modules", said)
 
 
 def _view(name: str) -> View:
@@ -137,13 +112,9 @@ async def _page(
     return pages.html(pages.render(template, around | context))
 
 
-async def _acted(request: Request, name: str, said: str) -> Response:
-    """Answer an act: with the view's changed part to htmx, with its page to a plain form."""
-    view = BY_NAME[name]
-    if not pages.wants_fragment(request):
-        return Response(status_code=303, headers={"Location": view.path})
-    report = await health.report(request.app.state.services)
-    asked = Asked(services=request.app.state.services, report=report, query={}, origin="")
-    around = await frame(request, view=view.name, title=view.title, report=report)
-    text = pages.render(f"parts/{view.parts[0]}.html", around | await view.load(asked))
-    return pages.html(text + pages.render("parts/notice.html", {"said": said}))
+async def _opened(request: Request, name: str, *, view: str, title: str, context: dict[str, Any]) -> Response:
+    """Show one thing whole: alone to htmx, which puts it beside its list, else as a page of its own."""
+    context["fragment"] = pages.wants_fragment(request)
+    if context["fragment"]:
+        return pages.html(pages.render(f"parts/{name}.html", {"csrf": None, **context}))
+    return await _page(request, f"{name}.html", view=view, title=title, context=context)

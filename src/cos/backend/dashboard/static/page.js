@@ -81,7 +81,7 @@
       const cut = event.data.indexOf("\n");
       const name = event.data.slice(0, cut), html = event.data.slice(cut + 1);
       if (name === "part-stream" && /[?&]before=[^&]/.test(location.search)) return;
-      if (paused && name !== "part-state") { hold(name, html); return; }
+      if (paused && name !== "part-state" && name !== "part-dead") { hold(name, html); return; }
       put(name, html);
     });
     mine.onerror = () => {

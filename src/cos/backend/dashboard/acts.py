@@ -1,0 +1,108 @@
+"""What a person does on the page: each act calls the service that the API calls, and shows what it changed."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from cos.backend.cc import service as cc
+from cos.backend.cc.schemas import ModuleIn, ModulePatch
+from cos.backend.dashboard import health, letters, pages
+from cos.backend.dashboard.forms import filled
+from cos.backend.dashboard.frame import frame
+from cos.backend.dashboard.route import PageRoute
+from cos.backend.dashboard.view import Asked
+from cos.backend.dashboard.views import BY_NAME
+from cos.backend.dashboard.words import plural
+from cos.backend.deps import ServicesDep
+from cos.errors import NotFound
+from cos.memory import letters as kept
+from cos.memory import projections
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.post("/ui/modules")
+async def create_module(request: Request, services: ServicesDep) -> Response:
+    """Register a module."""
+    given = await filled(request, ModuleIn)
+    async with services.sessions() as db, db.begin():
+        made = await cc.create_module(db, given)
+    return await _acted(request, "modules", f"{made.name} is registered.")
+
+
+@router.post("/ui/modules/{module_id}/{act}")
+async def act_on_module(request: Request, module_id: str, act: str, services: ServicesDep) -> Response:
+    """Turn a module on or off, or remove it."""
+    async with services.sessions() as db, db.begin():
+        if act == "remove":
+            module = await cc.delete_module(db, module_id)
+            said = f"{module.name} is removed."
+        elif act in {"on", "off"}:
+            module = await cc.change_module(db, module_id, ModulePatch(active=act == "on"))
+            said = f"{module.name} is {act}."
+        else:
+            raise NotFound(f"A module cannot be asked to {ascii(act)[:40]}.")
+    return await _acted(request, "modules", said)
+
+
+@router.post("/ui/letters/{act}")
+async def act_on_letters(request: Request, act: str, services: ServicesDep) -> Response:
+    """Requeue or drop every letter of the filter."""
+    wanted = letters.wanted(request.query_params)
+    async with services.sessions() as db, db.begin():
+        if act == "requeue":
+            said = f"{plural(await kept.requeue_all(db, wanted), 'letter')} will be delivered once more."
+        elif act == "drop":
+            said = f"{plural(await kept.drop_all(db, wanted), 'letter')} dropped."
+        else:
+            raise NotFound(f"Dead letters cannot be asked to {ascii(act)[:40]}.")
+    return await _acted(request, "letters", said, query=dict(request.query_params))
+
+
+@router.post("/ui/letters/{letter_id}/{act}")
+async def act_on_letter(request: Request, letter_id: UUID, act: str, services: ServicesDep) -> Response:
+    """Requeue or drop one letter."""
+    async with services.sessions() as db, db.begin():
+        if act == "requeue":
+            await kept.requeue(db, letter_id)
+            said = "The letter will be delivered once more."
+        elif act == "drop":
+            await kept.drop(db, letter_id)
+            said = "The letter is dropped."
+        else:
+            raise NotFound(f"A dead letter cannot be asked to {ascii(act)[:40]}.")
+    return await _acted(request, "letters", said)
+
+
+@router.post("/ui/readers/{name}/{act}")
+async def act_on_projection(request: Request, name: str, act: str, services: ServicesDep) -> Response:
+    """Pause, resume or rebuild a projection."""
+    async with services.sessions() as db, db.begin():
+        if act == "pause":
+            await projections.pause(db, name)
+            said = f"{name} is paused; its tables stay as they are."
+        elif act == "resume":
+            await projections.resume(db, name)
+            said = f"{name} goes on where it stopped."
+        elif act == "rebuild":
+            await projections.rebuild(db, name)
+            said = f"{name} is built anew beside what is there."
+        else:
+            raise NotFound(f"A projection cannot be asked to {ascii(act)[:40]}.")
+    return await _acted(request, "readers", said)
+
+
+async def _acted(request: Request, name: str, said: str, *, query: dict[str, str] | None = None) -> Response:
+    """Answer an act: with the view's changed part to htmx, with its page to a plain form."""
+    view = BY_NAME[name]
+    if not pages.wants_fragment(request):
+        return Response(status_code=303, headers={"Location": view.path})
+    services = request.app.state.services
+    report = await health.report(services)
+    asked = Asked(services=services, report=report, query=query or {}, origin="")
+    around: dict[str, Any] = await frame(request, view=view.name, title=view.title, report=report)
+    text = pages.render(f"parts/{view.parts[0]}.html", around | await view.load(asked))
+    return pages.html(text + pages.render("parts/notice.html", {"said": said}))
