@@ -109,13 +109,14 @@ async def visit(browser: Browser, api: ApiServer) -> AsyncIterator[Callable[...,
 
 
 @pytest.fixture
-def faults_of() -> Callable[[Page], Awaitable[list[str]]]:
-    """Let axe look at a page as it is now; gives what would keep somebody out, each with its place."""
+def faults_of() -> Callable[..., Awaitable[list[str]]]:
+    """Let axe look at a page as it is now, by all its rules or one; gives what would keep somebody out, and where."""
 
-    async def look(page: Page) -> list[str]:
+    async def look(page: Page, *, rule: str | None = None) -> list[str]:
         # Through the debugger, which the page's own policy for scripts does not concern.
         await page.evaluate(AXE.read_text() + "\n;0")
-        found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        options = {"resultTypes": ["violations"]} | ({"runOnly": [rule]} if rule else {})
+        found = await page.evaluate("options => axe.run(document, options)", options)
         return [
             f"{one['impact']}: {one['id']}: {node['html'][:200]}"
             for one in found["violations"]

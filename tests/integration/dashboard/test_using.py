@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-PAGES = ("/", "/ui/events", "/ui/modules", "/ui/system")
+PAGES = ("/", "/ui/events", "/ui/readers", "/ui/letters", "/ui/modules", "/ui/system")
 SCREENS = ((1440, 900), (1024, 768), (390, 844), (360, 780))
 
 
@@ -151,10 +151,9 @@ class TestModules:
 
 
 class TestEverybody:
-    @pytest.mark.parametrize("colours", ["light", "dark"])
-    async def test_axe_finds_nothing(self, work, visit, faults_of, colours) -> None:
-        """On every view, on a wide screen and on a phone, with an event open and with the list of keys."""
-        page = await visit("/", colours=colours)
+    async def test_axe_finds_nothing(self, work, visit, faults_of) -> None:
+        """On every view, with an event open, with the list of keys, and on a phone."""
+        page = await visit("/")
         found = {}
         for path in (*PAGES, f"/ui/events/{work[2]}", "/ui/nothing"):
             await page.goto(path)
@@ -164,22 +163,33 @@ class TestEverybody:
         await expect(page.locator("#event-title")).to_be_visible()
         found["opened"] = await faults_of(page)
         await page.keyboard.press("Escape")
-        await page.keyboard.press("?")
-        found["keys"] = await faults_of(page)
-        await page.keyboard.press("Escape")
         await page.set_viewport_size({"width": 390, "height": 844})
         found["phone"] = await faults_of(page)
+        await page.keyboard.press("?")
+        found["keys"] = await faults_of(page)
         assert {place: faults for place, faults in found.items() if faults} == {}
 
-    @pytest.mark.parametrize(("width", "height"), SCREENS)
-    async def test_nothing_is_wider_than_the_screen(self, work, visit, width, height) -> None:
-        """No view scrolls sideways, with an event open either."""
-        page = await visit("/", width=width, height=height)
+    async def test_the_dark_can_be_read_too(self, work, visit, faults_of) -> None:
+        """Every text stands out from its ground in the dark colours as well."""
+        page = await visit("/", colours="dark")
+        found = {}
+        for path in (*PAGES, f"/ui/events/{work[2]}"):
+            await page.goto(path)
+            found[path] = await faults_of(page, rule="color-contrast")
+        assert {place: faults for place, faults in found.items() if faults} == {}
+
+    async def test_nothing_is_wider_than_the_screen(self, work, visit) -> None:
+        """No view scrolls sideways, from a wide screen to a small phone."""
+        page = await visit("/")
         wider = {}
         for path in (*PAGES, f"/ui/events/{work[2]}"):
             await page.goto(path)
-            wider[path] = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert {path: more for path, more in wider.items() if more > 0} == {}
+            for width, height in SCREENS:
+                await page.set_viewport_size({"width": width, "height": height})
+                more = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+                if more > 0:
+                    wider[path, width] = more
+        assert wider == {}
 
     async def test_it_can_be_read_without_a_script(self, work, visit) -> None:
         """Every view, its links, the filter and the pages of the list work as plain HTML."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from cos.backend.dashboard.view import Asked
 from cos.backend.dashboard.views import BY_NAME
 from cos.backend.dashboard.words import plural
 from cos.backend.deps import ServicesDep
+from cos.backend.highway import service as highway
+from cos.backend.highway.schemas import LettersMeant
 from cos.errors import NotFound
-from cos.memory import letters as kept
 from cos.memory import projections
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -52,11 +54,14 @@ async def act_on_module(request: Request, module_id: str, act: str, services: Se
 async def act_on_letters(request: Request, act: str, services: ServicesDep) -> Response:
     """Requeue or drop every letter of the filter."""
     wanted = letters.wanted(request.query_params)
+    meant = LettersMeant.model_validate({**asdict(wanted), "all": True})
     async with services.sessions() as db, db.begin():
         if act == "requeue":
-            said = f"{plural(await kept.requeue_all(db, wanted), 'letter')} will be delivered once more."
+            done = await highway.requeue_letters(db, meant)
+            said = f"{plural(done.count, 'letter')} will be delivered once more."
         elif act == "drop":
-            said = f"{plural(await kept.drop_all(db, wanted), 'letter')} dropped."
+            done = await highway.drop_letters(db, meant)
+            said = f"{plural(done.count, 'letter')} dropped."
         else:
             raise NotFound(f"Dead letters cannot be asked to {ascii(act)[:40]}.")
     return await _acted(request, "letters", said, query=dict(request.query_params))
@@ -67,10 +72,10 @@ async def act_on_letter(request: Request, letter_id: UUID, act: str, services: S
     """Requeue or drop one letter."""
     async with services.sessions() as db, db.begin():
         if act == "requeue":
-            await kept.requeue(db, letter_id)
+            await highway.requeue_letter(db, letter_id)
             said = "The letter will be delivered once more."
         elif act == "drop":
-            await kept.drop(db, letter_id)
+            await highway.drop_letter(db, letter_id)
             said = "The letter is dropped."
         else:
             raise NotFound(f"A dead letter cannot be asked to {ascii(act)[:40]}.")
@@ -82,13 +87,13 @@ async def act_on_projection(request: Request, name: str, act: str, services: Ser
     """Pause, resume or rebuild a projection."""
     async with services.sessions() as db, db.begin():
         if act == "pause":
-            await projections.pause(db, name)
+            await highway.change_projection(db, name, projections.pause, "projection.paused")
             said = f"{name} is paused; its tables stay as they are."
         elif act == "resume":
-            await projections.resume(db, name)
+            await highway.change_projection(db, name, projections.resume, "projection.resumed")
             said = f"{name} goes on where it stopped."
         elif act == "rebuild":
-            await projections.rebuild(db, name)
+            await highway.change_projection(db, name, projections.rebuild, "projection.rebuilding")
             said = f"{name} is built anew beside what is there."
         else:
             raise NotFound(f"A projection cannot be asked to {ascii(act)[:40]}.")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from cos.backend.dashboard import log, words
 from cos.backend.dashboard.flow import flows
+from cos.common import db as database
+from cos.errors import CosError
 
 if TYPE_CHECKING:
     from cos.backend.dashboard.health import Report
@@ -16,8 +21,10 @@ async def load(asked: Asked) -> dict[str, Any]:
     """Read what the overview shows; it stands without Postgres too."""
     latest: list[log.Row] | None = None
     if asked.report.vitals.postgres_answers:
-        async with asked.services.sessions() as db, db.begin():
-            latest = (await log.find(db, log.Filter(), limit=8)).rows
+        # It may have gone since it was measured; then the next measurement says why.
+        with suppress(CosError, SQLAlchemyError, *database.LOST):
+            async with asked.services.sessions() as db, db.begin():
+                latest = (await log.find(db, log.Filter(), limit=8)).rows
     return {
         "headline": _headline(asked.report),
         "lede": _lede(asked.report, latest),
