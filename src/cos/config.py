@@ -89,6 +89,24 @@ class Settings(BaseSettings):
     redis_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
         default="mem0", description="First part of each Redis key and channel."
     )
+    stream_length: int = Field(
+        default=100_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Entries kept of each stream; more where a consumer group has not finished them.",
+    )
+    stream_age_seconds: float = Field(
+        default=7 * 86_400.0,
+        gt=0,
+        le=10_000_000_000,
+        description="About how long entries are kept in a stream; longer where a group has not finished them.",
+    )
+    stream_hard_length: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="Entries of a stream beyond which also unfinished ones go, to be read from the log; 0: no limit.",
+    )
     subscribers: str = Field(
         default="",
         description="Modules whose `highway` is run, beside installed ones: `package.module[:attribute]`, by commas.",

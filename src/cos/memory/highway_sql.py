@@ -159,3 +159,23 @@ DIED_LOCKED = """
         traceback = $3, last_failed_at = $4
     WHERE id = $1 AND state = 'queued'
 """
+
+# The least place of the groups that read a module; a group without one there stands where it began, or at the start.
+LEAST_PLACE = """
+    SELECT COALESCE(p.xact, CASE WHEN g.generation = $2 THEN g.xact END, '0'::xid8) AS xact,
+           COALESCE(p.seq, CASE WHEN g.generation = $2 THEN g.seq END, 0) AS seq
+    FROM highway.consumer_group AS g
+    LEFT JOIN highway.group_position AS p ON p.group_name = g.name AND p.generation = $2 AND p.module = $1
+    WHERE COALESCE(jsonb_typeof(g.definition::jsonb->'modules'), 'null') = 'null'
+        OR g.definition::jsonb->'modules' @> to_jsonb($1::text)
+    ORDER BY 1, 2 LIMIT 1
+"""
+
+# For a search by halves: positions and times rise together, near enough for who asks how old something is.
+RECORDED_AFTER = """
+    SELECT xact, seq, recorded_at FROM l1.record
+    WHERE module = $1 AND (xact, seq) > ($2::xid8, $3::bigint)
+    ORDER BY xact, seq LIMIT 1
+"""
+
+LAST_OLD = "SELECT max(seq) FROM l1.record WHERE module = $1 AND xact = $2::xid8 AND recorded_at < $3"

@@ -16,11 +16,14 @@ from cos.common.circuit_breaker import CircuitBreaker
 from cos.common.doorbell import Listener, Ringer
 from cos.common.looper import Looper
 from cos.common.monitor import Monitor
+from cos.common.pool import Pool
 from cos.infra.disk import Disk
 from cos.memory.event import Limits
 from cos.memory.highway import Highway
 from cos.memory.l15_highway import Relay
 from cos.memory.recorder import Doorbell, Recorder
+from cos.memory.retention import Limits as Lengths
+from cos.memory.retention import Retention
 from cos.memory.signs import Signs
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
@@ -107,6 +110,19 @@ class Core:
                 LIMITS: Limits(settings.max_data_bytes, settings.max_data_depth),
             },
         )
+        self._retention_pool = Pool(url=database_url, size=1, name="cos retention")
+        self.retention = Retention(
+            pool=self._retention_pool,
+            redis=self.redis,
+            redis_url=redis_url,
+            streams=self.streams,
+            limits=Lengths(
+                length=settings.stream_length,
+                age_seconds=settings.stream_age_seconds,
+                hard_length=settings.stream_hard_length,
+            ),
+        )
+        self._retention_looper = Looper(name="retention", part=self.retention)
         self.consumers = Consumers(
             highways=highways,
             database_url=database_url,
@@ -150,6 +166,9 @@ class Core:
                 self._stack.push_async_callback(self.relay.close)
                 self._stack.push_async_callback(self.relay_looper.stop)
                 self.relay_looper.start()
+                self._stack.push_async_callback(self._retention_pool.close)
+                self._stack.push_async_callback(self._retention_looper.stop)
+                self._retention_looper.start()
                 self._stack.push_async_callback(self._listener.stop)
                 self._listener.start()
             await self._stack.enter_async_context(self.consumers)
