@@ -1,18 +1,32 @@
-"""Settings: the only reader of the environment."""
+"""Settings: the only reader of the environment and of the settings file."""
 
 from __future__ import annotations
 
+import os
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cos.errors import BadSetting
 
 _POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+#: The settings file of a data folder; `COS_CONFIG` or an argument names another.
+FILE_NAME: Final = "cos.toml"
+#: What a running COS takes over when it is told to read its settings again; the others need a restart.
+LIVE: Final = (
+    "log_level",
+    "log_max_bytes",
+    "log_files",
+    "max_data_bytes",
+    "max_data_depth",
+    "max_body_bytes",
+)
 
 
 def _scheme(allowed: tuple[str, ...]) -> AfterValidator:
@@ -26,15 +40,22 @@ def _scheme(allowed: tuple[str, ...]) -> AfterValidator:
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, from arguments first and `COS_…` variables second.
+    """Everything that can be set: from arguments first, `COS_…` variables second, the settings file third.
 
     Build one with `load_settings`, which turns a bad value into a `BadSetting` that names it.
     """
 
     model_config = SettingsConfigDict(env_prefix="COS_", extra="ignore", frozen=True, env_ignore_empty=True)
 
+    _arguments: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    config: Path | None = Field(
+        default=None,
+        description="File of settings in TOML, named as here without COS_ and in lower case; "
+        f"by default {FILE_NAME} in the data folder, if it is there.",
+    )
     data_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("cos", appauthor=False)),
+        default_factory=lambda: _default_folder(),  # noqa: PLW0108  (defined below)
         description="Folder that holds the Postgres and Redis data, logs and the run state.",
     )
     database_url: Annotated[SecretStr, _scheme(_POSTGRES_SCHEMES)] | None = Field(
@@ -51,6 +72,15 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="Shape of COS's own log lines; `auto` is text on a terminal, else JSON."
+    )
+    log_max_bytes: int = Field(
+        default=10 * 1024 * 1024,
+        ge=64 * 1024,
+        le=10 * 1024**3,
+        description="Size at which a log file of the data folder is set aside and begun anew, in bytes.",
+    )
+    log_files: int = Field(
+        default=3, ge=0, le=100, description="How many older files of each log are kept beside it."
     )
     fsync: bool = Field(
         default=True,
@@ -122,28 +152,146 @@ class Settings(BaseSettings):
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """One setting as it is now.
+
+    Attributes:
+        name: of the field.
+        variable: that sets it.
+        value: as JSON; a secret is masked.
+        origin: `default`, `environment`, `argument`, or the path of the file that sets it.
+        live: whether a running COS takes a change over without a restart.
+        description: what it sets.
+    """
+
+    name: str
+    variable: str
+    value: Any
+    origin: str
+    live: bool
+    description: str
+
+
 def load_settings(**arguments: Any) -> Settings:
     """Read the settings; arguments that are None count as not given.
 
     Args:
-        **arguments: values by field name, which win over the environment.
+        **arguments: values by field name, which win over the environment, which wins over the file.
 
     Returns:
         The validated, frozen settings.
 
     Raises:
-        BadSetting: names the first bad setting, its value (unless it is secret) and what is allowed.
+        BadSetting: names the first bad setting, its value (unless it is secret) and what is allowed; or the file that
+            cannot be read.
     """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    path, from_file = _file(given)
     try:
-        return Settings(**{name: value for name, value in arguments.items() if value is not None})
+        settings = Settings(**{**from_file, **given})
     except ValidationError as error:
-        raise BadSetting(_sentence(error)) from None
+        raise BadSetting(_sentence(error, given, from_file, path)) from None
+    settings._arguments = given  # noqa: SLF001  (what this module keeps for reload)
+    return settings
 
 
-def _sentence(error: ValidationError) -> str:
+def explain(settings: Settings) -> list[Explained]:
+    """Say of each setting what it is and where that came from, in the order of the documentation."""
+    given = settings._arguments  # noqa: SLF001  (kept there by load_settings)
+    path, from_file = _file(given)
+    return [
+        Explained(
+            name=name,
+            variable=_variable(name),
+            value=_shown(getattr(settings, name)),
+            origin=_origin(name, given, from_file, path),
+            live=name in LIVE,
+            description=str(field.description),
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def reload(settings: Settings) -> tuple[list[str], list[str]]:
+    """Read the settings of a running process again.
+
+    The object is the one that all parts of the process hold: what can change, changes in it.
+
+    Returns:
+        The names of those that changed, and of those that need a restart for their change.
+
+    Raises:
+        BadSetting: nothing is changed then.
+    """
+    new = load_settings(**settings._arguments)  # noqa: SLF001  (kept there by load_settings)
+    changed = [name for name in Settings.model_fields if getattr(new, name) != getattr(settings, name)]
+    taken = [name for name in changed if name in LIVE]
+    for name in taken:
+        settings.__dict__[name] = getattr(new, name)
+    return taken, [name for name in changed if name not in LIVE]
+
+
+def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """Read the settings file, if there is one, without what the environment sets."""
+    named = given.get("config") or os.environ.get("COS_CONFIG")
+    folder = given.get("data_dir") or os.environ.get("COS_DATA_DIR") or _default_folder()
+    path = Path(named or Path(folder, FILE_NAME)).expanduser()
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        if named:
+            raise BadSetting(f"There is no settings file {path}.") from None
+        return None, {}
+    except OSError as error:
+        raise BadSetting(
+            f"The settings file {path} cannot be read: {(error.strerror or str(error)).lower()}."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadSetting(f"The settings file {path} is not TOML: {str(error).rstrip('.')}.") from None
+    for name in found:
+        if name not in Settings.model_fields or name == "config" or (name == "data_dir" and not named):
+            known = ", ".join(one for one in Settings.model_fields if one != "config")
+            raise BadSetting(f"The settings file {path} sets {name[:60]!r}, which is none of {known}.")
+    in_environment = {name for name in found if _in_environment(name)}
+    return path, {name: value for name, value in found.items() if name not in in_environment}
+
+
+def _default_folder() -> Path:
+    return Path(platformdirs.user_data_dir("cos", appauthor=False))
+
+
+def _variable(name: str) -> str:
+    return f"COS_{name.upper()}"
+
+
+def _in_environment(name: str) -> bool:
+    return any(variable.upper() == _variable(name) and value for variable, value in os.environ.items())
+
+
+def _origin(name: str, given: dict[str, Any], from_file: dict[str, Any], path: Path | None) -> str:
+    if name in given:
+        return "argument"
+    if _in_environment(name):
+        return "environment"
+    return str(path) if name in from_file else "default"
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return str(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _sentence(
+    error: ValidationError, given: dict[str, Any], from_file: dict[str, Any], path: Path | None
+) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "?"
     secret = name.endswith("_url")
     value = "" if secret else f"={first['input']}"
     reason = first["msg"].removeprefix("Value error, ")
-    return f"The setting COS_{name.upper()}{value} cannot be used: {reason[:1].lower()}{reason[1:]}."
+    shown = _variable(name) if name not in from_file or name in given else name
+    where = f" in {path}" if shown == name else ""
+    return f"The setting {shown}{value}{where} cannot be used: {reason[:1].lower()}{reason[1:]}."

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from cos.cli import backup, events, exporter, highway, importer, process
+from cos.cli import backup, config, events, exporter, highway, importer, process
 from cos.cli.screen import fail
 from cos.errors import CosError
 
@@ -52,6 +52,7 @@ process.add_to(app)
 events.add_to(app)
 highway.add_to(app)
 backup.add_to(app)
+config.add_to(app)
 app.add_typer(exporter.app, name="export", help="Bring events out into a file.")
 app.add_typer(importer.app, name="import", help="Bring events in from a file.")
 

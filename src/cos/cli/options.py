@@ -17,6 +17,14 @@ DataDir = Annotated[
 Port = Annotated[
     int | None, typer.Option("--port", help="Port of the API on 127.0.0.1, 0 for a free one (COS_PORT).")
 ]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="File of settings; default: cos.toml in the data folder (COS_CONFIG).",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ApiUrl = Annotated[
     str | None, typer.Option("--api", help="Address of the API; by default of the COS in the data folder.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cos.cli.options import DataDir, Json, Port, settings
+from cos.cli.options import ConfigFile, DataDir, Json, Port, settings
 from cos.cli.screen import fail, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ def add_to(app: typer.Typer) -> None:
 def up(
     data_dir: DataDir = None,
     port: Port = None,
+    config: ConfigFile = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready.")] = False,
     ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Start COS: Postgres, Redis, the relay and the API; Ctrl-C stops all of it."""
-    given = settings(data_dir=data_dir, port=port)
+    given = settings(data_dir=data_dir, port=port, config=config)
     if detach:
         from cos.runtime.detach import start_detached
 
@@ -52,21 +53,20 @@ def up(
     )
 
 
-def serve(data_dir: DataDir = None, port: Port = None) -> None:
+def serve(data_dir: DataDir = None, port: Port = None, config: ConfigFile = None) -> None:
     """Run the API alone, over a Postgres and Redis that are there already."""
     from cos.runtime import up as runtime
 
-    given = settings(data_dir=data_dir, port=port)
+    given = settings(data_dir=data_dir, port=port, config=config)
     _run(given, runtime.serve, progress=say, ready=lambda url: say(f"The API is ready at {url}"))
 
 
-def worker(data_dir: DataDir = None) -> None:
+def worker(data_dir: DataDir = None, config: ConfigFile = None) -> None:
     """Run the background parts alone, over a Postgres and Redis that are there already."""
     from cos.runtime import up as runtime
 
-    _run(
-        settings(data_dir=data_dir), runtime.worker, progress=say, ready=lambda _: say("The worker is ready")
-    )
+    given = settings(data_dir=data_dir, config=config)
+    _run(given, runtime.worker, progress=say, ready=lambda _: say("The worker is ready"))
 
 
 def down(data_dir: DataDir = None) -> None:

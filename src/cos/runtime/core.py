@@ -157,6 +157,11 @@ class Core:
         """Pass on that the relay has moved something."""
         self.consumers.announced()
 
+    def reload(self) -> None:
+        """Take over what has changed in the settings and is kept elsewhere too."""
+        limits = Limits(self.settings.max_data_bytes, self.settings.max_data_depth)
+        self.sessions.configure(info={**self.sessions.kw["info"], LIMITS: limits})
+
     async def __aenter__(self) -> Self:
         """Start the parts."""
         try:

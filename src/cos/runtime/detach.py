@@ -86,6 +86,8 @@ def start_detached(settings: Settings, *, progress: Callable[[str], None]) -> st
     ours, theirs = os.pipe()
     log = folder.logs / "cos.log"
     arguments = ["--data-dir", str(folder.path), "--port", str(settings.port), "--ready-fd", str(theirs)]
+    if settings.config is not None:
+        arguments += ["--config", str(settings.config.absolute())]
     with log.open("ab") as out:
         child = subprocess.Popen(  # noqa: S603  (our own interpreter and arguments)
             [sys.executable, "-m", "cos.cli.main", "up", *arguments],
@@ -151,6 +153,24 @@ def stop(settings: Settings) -> int:
             f"why; kill -9 {process.pid} is safe, nothing recorded is lost."
         ) from None
     return int(process.pid)
+
+
+def reload(settings: Settings) -> int:
+    """Let the COS of the data folder read its settings again; gives its pid.
+
+    Raises:
+        NotRunning: there is none.
+    """
+    folder = DataFolder.open(settings.data_dir)
+    run = folder.read_run()
+    process = None if run is None else running_process(run)
+    try:
+        if process is not None:
+            process.send_signal(signal.SIGHUP)
+            return int(process.pid)
+    except psutil.NoSuchProcess:
+        pass
+    raise NotRunning(f"COS is not running in {folder.path}.")
 
 
 def running_process(run: dict[str, Any]) -> psutil.Process | None:

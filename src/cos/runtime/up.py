@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -17,12 +15,14 @@ from cos.backend.app import create_app, with_edge
 from cos.common import clock
 from cos.common.looper import Looper
 from cos.infra.folder import DataFolder
+from cos.infra.rotation import Rotation
 from cos.migrations.apply import migrate
 from cos.runtime.core import Core
 from cos.runtime.highways import found
 from cos.runtime.mender import Mender
 from cos.runtime.server import ApiServer, bind
 from cos.runtime.servers import Servers, check_redis, given_urls
+from cos.runtime.signals import Signals
 
 if TYPE_CHECKING:
     from cos.config import Settings
@@ -100,7 +100,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
     Raises:
         CosError: it could not start; what had been started is stopped again.
     """
-    stopping = _signals()
+    signals = Signals(settings)
     folder = DataFolder.open(settings.data_dir)
     started_at = clock.now().isoformat()
     async with AsyncExitStack() as stack:
@@ -123,6 +123,10 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         )
         progress("Relay       running")
         _tell(core, progress)
+        signals.on_reload.append(core.reload)
+        rotation = Looper(name="logs", part=Rotation(folder=folder.logs, limits=settings))
+        stack.push_async_callback(rotation.stop)
+        rotation.start()
         mender = Looper(name="mender", part=Mender(monitor=core.monitor, servers=_ours(servers)))
         stack.push_async_callback(mender.stop)
         mender.start()
@@ -134,7 +138,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         stack.push_async_callback(looper.stop)
         looper.start()
         ready(api.url)
-        await stopping.wait()
+        await signals.stopping.wait()
         progress("Stopping …")
 
 
@@ -145,26 +149,27 @@ def _ours(servers: Servers) -> dict[str, Server]:
 
 async def serve(settings: Settings, *, progress: Progress, ready: Callable[[str], None]) -> None:
     """Run the API alone, over servers that are there already, until a signal ends it."""
-    stopping = _signals()
+    signals = Signals(settings)
     async with AsyncExitStack() as stack:
         listener = bind(settings.port)
         stack.callback(listener.close)
         core = await stack.enter_async_context(await _part(settings, api=True, progress=progress))
+        signals.on_reload.append(core.reload)
         api = await _serve(stack, core, listener)
         ready(api.url)
-        await stopping.wait()
+        await signals.stopping.wait()
         progress("Stopping …")
 
 
 async def worker(settings: Settings, *, progress: Progress, ready: Callable[[str], None]) -> None:
     """Run the background parts alone, over servers that are there already, until a signal ends it."""
-    stopping = _signals()
+    signals = Signals(settings)
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(await _part(settings, api=False, progress=progress))
         progress("Relay       running")
         _tell(core, progress)
         ready("")
-        await stopping.wait()
+        await signals.stopping.wait()
         progress("Stopping …")
 
 
@@ -199,12 +204,3 @@ async def _serve(stack: AsyncExitStack, core: Core, listener: Any) -> ApiServer:
     stack.push_async_callback(api.stop)
     await api.start()
     return api
-
-
-def _signals() -> asyncio.Event:
-    """Turn SIGINT and SIGTERM into an event, from here on."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
