@@ -106,13 +106,26 @@ def logs(
     show(settings(data_dir=data_dir), part, lines=lines, follow=follow, say=say)
 
 
-def doctor(data_dir: DataDir = None, port: Port = None, as_json: Json = False) -> None:
-    """Check everything that COS needs, and say what to do about what is not well."""
+def doctor(
+    data_dir: DataDir = None,
+    port: Port = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can be mended; recorded data is safe.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check everything that COS needs, say what to do about what is not well, and mend it if asked."""
     import asyncio
 
     from cos.runtime.doctor import examine
+    from cos.runtime.mending import mend
+    from cos.runtime.restore import mend_positions
 
-    findings = asyncio.run(examine(settings(data_dir=data_dir, port=port)))
+    given = settings(data_dir=data_dir, port=port)
+    if fix:
+        for line in [*mend(given), *asyncio.run(mend_positions(given))]:
+            say(line) if not as_json else fail(line)
+    findings = asyncio.run(examine(given))
     if as_json:
         show_json([finding.as_dict() for finding in findings])
     else:

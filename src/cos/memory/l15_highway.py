@@ -185,7 +185,8 @@ class Relay:
         if await connection.fetchval(sql.FROM_THE_FUTURE):
             raise CosError(
                 "The log holds records of transactions that this Postgres has not reached: its rows were restored "
-                "into a younger cluster. Restore the whole data folder instead; nothing is announced until then."
+                "into a younger cluster, and nothing is announced. Stop COS and run cos doctor --fix; on a "
+                "Postgres of your own, restore a copy of its files instead."
             )
         life = await generation.current(connection, self._redis, self._streams.meta)
         modules = [row[0] for row in await connection.fetch(sql.MODULES)]

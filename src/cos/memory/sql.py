@@ -212,3 +212,10 @@ _EXPORTED = """
 """
 EXPORT = f"{_EXPORTED} ORDER BY r.xact, r.seq"
 EXPORT_MODULE = f"{_EXPORTED} WHERE r.module = $1 ORDER BY r.xact, r.seq"
+
+# The highest transaction id that a record has and this cluster has not reached; NULL when there is none. One step into
+# the index of positions.
+HIGHEST_OF_THE_FUTURE = """
+    SELECT xact::text::bigint FROM l1.record WHERE xact >= pg_snapshot_xmax(pg_current_snapshot())
+    ORDER BY xact DESC, seq DESC LIMIT 1
+"""

@@ -14,6 +14,7 @@ from cos.errors import CosError
 from cos.infra.binaries import find_postgres_bin, find_redis_server, read_version
 from cos.infra.folder import DataFolder
 from cos.migrations.apply import HEAD
+from cos.runtime.mending import faults
 from cos.runtime.server import bind
 from cos.runtime.status import status
 
@@ -45,6 +46,10 @@ async def examine(settings: Settings) -> list[Finding]:
         Finding("Python", ok=True, found=f"{platform.python_version()} ({sys.executable})"),
         _tried("Postgres binary", lambda: read_version(find_postgres_bin() / "postgres")),
         _tried("Redis binary", lambda: read_version(find_redis_server())),
+    ]
+    findings += [
+        Finding("data folder", ok=False, found=fault.found, advice="cos doctor --fix mends it")
+        for fault in faults(settings)
     ]
     folder = _tried("data folder", lambda: str(DataFolder.open(settings.data_dir).path))
     findings.append(folder)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from cos.common import clock, db
-from cos.errors import BadBackup, BadSetting, Conflict, NewerDatabase
+from cos.errors import AlreadyRunning, BadBackup, BadSetting, Conflict, NewerDatabase
 from cos.infra.archive import ArchiveReader
 from cos.infra.cluster import cluster_exists, sync_cluster
 from cos.infra.dump import Load
@@ -77,6 +77,45 @@ async def restore(settings: Settings, path: Path, *, progress: Progress, step: S
                     folder.postgres.rmdir()  # empty, or it would count as a cluster
                 (building.path / "postgres").rename(folder.postgres)
     return Backup(path=path, file_bytes=archive.size, database_bytes=read, manifest=manifest)
+
+
+async def mend_positions(settings: Settings) -> list[str]:
+    """Let the Postgres of a COS that is stopped go on above the transactions of its rows; gives what was done.
+
+    Rows that another program brought here from another cluster (a dump) may be of transactions that this one has not
+    reached. They could not be announced, and their positions would come again.
+    """
+    if settings.database_url is not None or not settings.data_dir.expanduser().is_dir():
+        return []
+    folder = DataFolder.open(settings.data_dir)
+    try:
+        lock = folder.lock({"since": clock.now().isoformat()})
+    except AlreadyRunning:
+        return []
+    postgres = EmbeddedPostgres(folder=folder, fsync=settings.fsync)
+    with lock:
+        try:
+            if not cluster_exists(folder.postgres):
+                return []
+            await postgres.start()
+            highest = await _highest_of_the_future(postgres.url)
+            if highest is None:
+                return []
+            await _go_on_above(postgres, folder, highest)
+        finally:
+            await postgres.stop()
+    return [f"The transaction ids of {folder.postgres} go on above those of its rows now"]
+
+
+async def _highest_of_the_future(url: str) -> int | None:
+    connection = await db.connect(url, name="cos doctor")
+    try:
+        highest: int | None = await connection.fetchval(sql.HIGHEST_OF_THE_FUTURE)
+    except asyncpg.UndefinedTableError:
+        return None  # COS has not made its tables here yet
+    finally:
+        await connection.close(timeout=5)
+    return highest
 
 
 def check_revision(manifest: Manifest) -> None:

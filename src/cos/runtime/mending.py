@@ -1,0 +1,187 @@
+"""What `cos doctor` finds in a data folder that belongs to nobody any more, or is open to others, and mends."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from cos.common import clock
+from cos.errors import AlreadyRunning
+from cos.infra.folder import DataFolder
+from cos.infra.leftovers import end_leftovers, find_leftovers
+from cos.infra.lock import read_object
+from cos.infra.rotation import set_aside
+from cos.runtime.detach import running_process
+
+if TYPE_CHECKING:
+    from cos.config import Settings
+    from cos.infra.lock import FolderLock
+
+_OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_END_STEPS: Final = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 2.0), (signal.SIGKILL, 2.0))
+_PROGRAMS: Final = (("postgres", "postgres"), ("redis", "redis-server"))
+_SOCKETS: Final = {
+    "postgres": ("sockets/.s.PGSQL.5432", "sockets/.s.PGSQL.5432.lock"),
+    "redis": ("sockets/redis.sock", "redis/redis.pid"),
+}
+_UNFINISHED: Final = ("postgres.new-*", "restoring-*", "run.json.new", "logs/*.log.new")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something that is not as it should be.
+
+    Attributes:
+        found: it, in words.
+        mend: does away with it and says what it did.
+    """
+
+    found: str
+    mend: Callable[[], str]
+
+
+def faults(settings: Settings) -> list[Fault]:
+    """Look at the data folder; changes nothing. A folder that is not there yet has no faults.
+
+    What belongs to a COS that runs is left out.
+    """
+    path = settings.data_dir.expanduser()
+    if not path.is_dir():
+        return []
+    found = list(_permissions(path, settings))
+    if not _in_use(path):
+        found += [*_stale(path), *_unfinished(path), *_processes(path), *_no_cluster(path)]
+    return found + list(_long_logs(path, settings))
+
+
+def mend(settings: Settings) -> list[str]:
+    """Mend all faults; gives what was done.
+
+    Raises:
+        AlreadyRunning: a COS has come to the folder meanwhile; nothing more was done.
+        CosError: the folder cannot be written.
+    """
+    done = [fault.mend() for fault in _permissions(settings.data_dir.expanduser(), settings)]
+    lock = _owned(settings)
+    try:
+        done += [fault.mend() for fault in faults(settings)]
+    finally:
+        if lock is not None:
+            lock.close()
+    return done
+
+
+def _owned(settings: Settings) -> FolderLock | None:
+    """Become the folder's owner, so that nobody starts in what is being cleared; None where a COS runs."""
+    if not settings.data_dir.expanduser().is_dir():
+        return None
+    try:
+        return DataFolder.open(settings.data_dir).lock({"since": clock.now().isoformat()})
+    except AlreadyRunning:
+        return None
+
+
+def _in_use(path: Path) -> bool:
+    run = read_object(path / "run.json")
+    return run is not None and running_process(run) is not None
+
+
+def _permissions(path: Path, settings: Settings) -> Iterator[Fault]:
+    if not path.is_dir():
+        return
+    sockets = [path / "sockets"]
+    files = [one for one in (path / "run.json", path / "cos.toml", settings.config) if one is not None]
+    for one in (path, *(path / name for name in ("redis", "logs", "postgres")), *sockets, *files):
+        mode = stat.S_IMODE(one.stat().st_mode) if one.exists() and not one.is_symlink() else 0
+        others = mode & _OPEN_TO_OTHERS
+        # Who may look into the data folder itself is the owner's choice; to change it is nobody else's.
+        allowed = _OPEN_TO_OTHERS & ~stat.S_IWOTH if one == path else 0
+        if others & ~allowed:
+            yield Fault(
+                found=f"{one} is open to other accounts (mode {mode:04o})",
+                mend=partial(_close, one, mode, allowed),
+            )
+
+
+def _close(path: Path, mode: int, allowed: int) -> str:
+    path.chmod(mode & ~(_OPEN_TO_OTHERS & ~allowed))
+    return f"{path} is private now"
+
+
+def _stale(path: Path) -> Iterator[Fault]:
+    run = path / "run.json"
+    if run.exists():
+        yield Fault(found=f"{run} speaks of a COS that has ended", mend=partial(_removed, run))
+
+
+def _unfinished(path: Path) -> Iterator[Fault]:
+    for one in (found for pattern in _UNFINISHED for found in path.glob(pattern)):
+        yield Fault(found=f"{one} was left half made", mend=partial(_removed, one))
+
+
+def _removed(path: Path) -> str:
+    for folder in (path, *path.glob("*")) if path.is_dir() else ():
+        end_leftovers(folder, program="postgres", steps=((signal.SIGKILL, 2.0),))
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return f"{path} is removed"
+
+
+def _processes(path: Path) -> Iterator[Fault]:
+    for name, program in _PROGRAMS:
+        folder = (path / name).resolve()
+        left = find_leftovers(folder, program=program)
+        if left:
+            pids = ", ".join(str(process.pid) for process in left)
+            yield Fault(
+                found=f"{program} still works in {folder} without its COS (process {pids})",
+                mend=partial(_ended, folder, program),
+            )
+            continue
+        for one in _SOCKETS[name]:
+            if (path / one).exists():
+                yield Fault(found=f"{path / one} belongs to no server", mend=partial(_removed, path / one))
+
+
+def _ended(folder: Path, program: str) -> str:
+    pids = end_leftovers(folder, program=program, steps=_END_STEPS)
+    alive = [pid for pid in pids if psutil.pid_exists(pid)]
+    return f"{program} in {folder} {'does not end' if alive else 'has been ended'}"
+
+
+def _no_cluster(path: Path) -> Iterator[Fault]:
+    """Find a folder that stands in the cluster's place and is none, which keeps COS from starting."""
+    place = path / "postgres"
+    if place.is_dir() and any(place.iterdir()) and not (place / "PG_VERSION").exists():
+        aside = path / f"postgres.broken-{clock.now():%Y%m%dT%H%M%SZ}"
+        yield Fault(found=f"{place} is not a whole Postgres cluster", mend=partial(_moved, place, aside))
+
+
+def _moved(place: Path, aside: Path) -> str:
+    place.rename(aside)
+    return f"{place} is moved to {aside}; nothing in it was changed"
+
+
+def _long_logs(path: Path, settings: Settings) -> Iterator[Fault]:
+    for log in sorted((path / "logs").glob("*.log")):
+        size = log.stat().st_size
+        if size > settings.log_max_bytes:
+            yield Fault(
+                found=f"{log} has {size // 1024**2} MiB",
+                mend=partial(_rotated, log, settings.log_files),
+            )
+
+
+def _rotated(log: Path, keep: int) -> str:
+    set_aside(log, keep=keep)
+    return f"{log} is set aside and begun anew"

@@ -1,0 +1,153 @@
+"""`cos doctor --fix`: each fault is found, is mended, and is then not found any more."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+
+import asyncpg
+import psutil
+import pytest
+
+from cos.config import Settings, load_settings
+from cos.infra.binaries import find_redis_server
+from cos.infra.folder import DataFolder
+from cos.infra.postgres import EmbeddedPostgres
+from cos.migrations.apply import migrate
+from cos.runtime.mending import faults, mend
+from cos.runtime.restore import mend_positions
+
+
+@pytest.fixture
+def given(tmp_path) -> Settings:
+    return load_settings(data_dir=tmp_path / "data", fsync=False)
+
+
+@pytest.fixture
+def folder(given) -> DataFolder:
+    return DataFolder.open(given.data_dir)
+
+
+def found(given: Settings) -> list[str]:
+    return [fault.found for fault in faults(given)]
+
+
+class TestFaults:
+    """One of each kind."""
+
+    def test_none(self, given, folder, tmp_path) -> None:
+        """A new folder has none, one that is not there has none, and neither is changed."""
+        assert (found(given), mend(given)) == ([], [])
+        elsewhere = load_settings(data_dir=tmp_path / "nowhere")
+        assert (found(elsewhere), mend(elsewhere)) == ([], [])
+        assert not elsewhere.data_dir.exists()
+
+    def test_open_to_others(self, given, folder) -> None:
+        """Also the folder itself, which keeps COS from starting; a settings file may hold a password."""
+        (folder.path / "cos.toml").write_text("port = 1")
+        for path, mode in ((folder.path, 0o777), (folder.logs, 0o755), (folder.sockets, 0o770)):
+            path.chmod(mode)
+        (folder.path / "cos.toml").chmod(0o644)
+        assert len(found(given)) == 4
+        assert len(mend(given)) == 4
+        assert found(given) == []
+        assert stat.S_IMODE(folder.path.stat().st_mode) == 0o775
+        assert stat.S_IMODE(folder.logs.stat().st_mode) == 0o700
+
+    def test_what_was_left(self, given, folder) -> None:
+        """A run state of nobody, half-made clusters and restores, sockets of no server."""
+        folder.write_run({"pid": 1, "created": 0})
+        (folder.path / "postgres.new-abc").mkdir()
+        (folder.path / "restoring-abc" / "postgres").mkdir(parents=True)
+        (folder.sockets / "redis.sock").touch()
+        assert len(found(given)) == 4
+        assert len(mend(given)) == 4
+        assert found(given) == []
+        assert not (folder.path / "restoring-abc").exists()
+
+    def test_a_server_without_its_cos(self, given, folder) -> None:
+        """It is named with its process, and ended."""
+        command = [
+            str(find_redis_server()),
+            "--port",
+            "0",
+            "--unixsocket",
+            str(folder.redis / "s"),
+            "--save",
+            "",
+        ]
+        left = subprocess.Popen(command, cwd=folder.redis, stdout=subprocess.DEVNULL)
+        try:
+            while not found(given):
+                assert left.poll() is None
+            assert f"process {left.pid}" in found(given)[0]
+            [said] = mend(given)
+            assert left.wait(10) is not None
+            assert "redis-server" in said
+        finally:
+            left.kill()
+            left.wait()
+        assert found(given) == []
+
+    def test_what_is_no_cluster(self, given, folder) -> None:
+        """It is moved aside with all that is in it."""
+        folder.postgres.mkdir(mode=0o700)
+        (folder.postgres / "mine.txt").write_text("precious")
+        [said] = mend(given)
+        assert "nothing in it was changed" in said
+        [aside] = folder.path.glob("postgres.broken-*")
+        assert (aside / "mine.txt").read_text() == "precious"
+        assert found(given) == []
+
+    def test_a_long_log(self, given, folder) -> None:
+        (folder.logs / "cos.log").write_bytes(b"x" * (given.log_max_bytes + 1))
+        assert "10 MiB" in found(given)[0]
+        mend(given)
+        assert (folder.logs / "cos.log").stat().st_size == 0
+        assert found(given) == []
+
+    def test_where_a_cos_runs(self, given, folder) -> None:
+        """What is its own is no fault and is left alone."""
+        created = psutil.Process().create_time()
+        folder.write_run({"pid": os.getpid(), "created": created})
+        (folder.sockets / "redis.sock").touch()
+        with folder.lock({}):
+            assert (found(given), mend(given)) == ([], [])
+        assert (folder.sockets / "redis.sock").exists()
+
+
+class TestPositions:
+    """Rows of transactions that this cluster has not reached."""
+
+    async def test_a_dump_in_a_younger_cluster(self, given, folder) -> None:
+        """They are found and overtaken; after that there is nothing to do."""
+        postgres = EmbeddedPostgres(folder=folder, fsync=False)
+        await postgres.start()
+        await migrate(postgres.url)
+        connection = await asyncpg.connect(postgres.url)
+        await connection.execute(
+            """
+            INSERT INTO l1.record (id, xact, module, type, level, data, time, recorded_at)
+            VALUES (gen_random_uuid(), '123456789', 'm', 't', 'info', '1', now(), now())
+            """
+        )
+        await connection.close()
+        await postgres.stop()
+        [said] = await mend_positions(given)
+        assert "go on above" in said
+        assert await mend_positions(given) == []
+        await postgres.start()
+        connection = await asyncpg.connect(postgres.url)
+        assert await connection.fetchval("SELECT pg_current_xact_id()::text::bigint") > 123_456_789
+        await connection.close()
+        await postgres.stop()
+
+    async def test_where_there_is_nothing(self, given, tmp_path) -> None:
+        """No folder, no cluster, a cluster without tables, a COS that runs: nothing is done."""
+        assert await mend_positions(given) == []
+        folder = DataFolder.open(given.data_dir)
+        assert await mend_positions(given) == []
+        with folder.lock({}):
+            assert await mend_positions(given) == []
+        assert await mend_positions(load_settings(database_url="postgresql://x")) == []
