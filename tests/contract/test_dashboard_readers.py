@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -36,7 +37,8 @@ def bury(pg):
 
 
 @pytest.fixture
-async def projection(client, pg) -> str:
+async def projection(client, pg) -> AsyncIterator[str]:
+    """A projection that has stopped; gone afterwards, because COS is degraded with it."""
     await pg.execute(
         """
         INSERT INTO highway.projection (name, slot, version, state, xact, seq, definition, error, failed_xact,
@@ -45,7 +47,8 @@ async def projection(client, pg) -> str:
             '7'::xid8, 2, now(), now())
         """
     )
-    return "titles"
+    yield "titles"
+    await pg.execute("TRUNCATE highway.projection")
 
 
 def letters(text: str) -> list[str]:

@@ -25,6 +25,7 @@ from cos.memory.recorder import Doorbell, Recorder
 from cos.memory.retention import Limits as Lengths
 from cos.memory.retention import Retention
 from cos.memory.signs import Signs
+from cos.memory.standing import Standing
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
 from cos.runtime.consumers import Consumers
@@ -132,7 +133,7 @@ class Core:
         )
         self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
         self.signs = Signs(gauge=self.gauge, breaker=self.breaker, moved=lambda: self.relay.moved)
-        self.monitor = Monitor(sources=[self.signs, Pace()])
+        self.monitor = Monitor(sources=[self.signs, Standing(sessions=self.sessions), Pace()])
         self._watch = Looper(name="monitor", part=self.monitor)
         if settings.data_dir.is_dir():
             self.monitor.watch(Disk(folder=settings.data_dir))

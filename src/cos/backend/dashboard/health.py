@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cos.backend.dashboard import words
-from cos.backend.dashboard.standing import waiting
 from cos.common import health
 
 if TYPE_CHECKING:
@@ -44,12 +43,13 @@ class Report:
 async def report(services: Services) -> Report:
     """Give the health of all parts, measured a moment ago at most; never raises."""
     found = await services.monitor.report(fresh_seconds=FRESH_SECONDS)
+    readers = found.part("readers")
     return Report(
         state=found.state.value,
         parts=tuple(_shown(part) for part in found.parts),
         causes=tuple(found.causes),
         vitals=services.signs.last,
-        dead=await waiting(services) if services.signs.last.postgres_answers else None,
+        dead=None if readers is None else int(readers.figures.get("dead_letters", 0)),
     )
 
 
@@ -80,6 +80,9 @@ _FACTS: tuple[tuple[str, str, Callable[[float], str | None]], ...] = (
     ("breaker_failures", "failures in a row", lambda value: words.number(int(value)) if value else None),
     ("lag_events", "waits to be announced", _events),
     ("lag_seconds", "the oldest since", lambda value: words.duration(value) if value else None),
-    ("loop_late_ms", "late by", words.milliseconds),
+    ("loop_late_ms", "its event loop is late by", words.milliseconds),
+    ("groups", "groups", lambda value: words.number(int(value))),
+    ("projections", "projections", lambda value: words.number(int(value))),
+    ("dead_letters", "dead letters", lambda value: words.number(int(value))),
     ("free_bytes", "free", lambda value: words.size(int(value))),
 )

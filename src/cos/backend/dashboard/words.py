@@ -32,7 +32,7 @@ def number(value: float | None) -> str:
         return ABSENT
     if isinstance(value, int) or abs(value) >= 100 or value == int(value):  # noqa: PLR2004  (three digits are enough)
         return f"{round(value):,}"
-    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
 
 
 def duration(seconds: float | None) -> str:
