@@ -29,8 +29,8 @@ Call = Callable[[], Any]
 Side = Call | Command
 
 LEAST_PAIRS = 10
-MOST_PAIRS = 100
-_STEP = 5
+MOST_PAIRS = 1000
+_FURTHER = 1.3
 _SHORTEST_S = 20e-6
 _CALIBRATION = 3
 _LONG_S = 5.0
@@ -41,7 +41,7 @@ class Plan:
     """How to measure; raises BadInput for a number that makes no sense.
 
     Attributes:
-        pairs: how many pairs of blocks; None for as many as it takes to tell, from 10 to 100.
+        pairs: how many pairs of blocks; None for as many as it takes to tell, from 10 to 1,000.
         block_s: how long a block is at least, in seconds; a block is one call at least.
         seconds: after which no further pair is begun, once there are 10.
         at_most: a bound for the ratio, which ends the measurement as soon as it is clear.
@@ -52,7 +52,7 @@ class Plan:
     """
 
     pairs: int | None = None
-    block_s: float = 0.01
+    block_s: float = 0.003
     seconds: float = 20.0
     at_most: float | None = None
     workers: int = 1
@@ -210,13 +210,19 @@ def _steps(sides: tuple[Side, Side], plan: Plan) -> Generator[_Ask, _Block, Comp
     calls = -(-calls // batch) * batch
     kept = (_Kept(_name(sides[0], "a")), _Kept(_name(sides[1], "b")))
     ratios: list[float] = []
+    look = plan.pairs or LEAST_PAIRS  # how many pairs there are when it is next asked whether they are enough
     while True:
         number = len(ratios)
         for side in (0, 1) if number % 2 == 0 else (1, 0):
             kept[side].blocks.append((yield _Ask(side, calls, batch)))
         ratios.append(kept[0].blocks[-1].seconds / kept[1].blocks[-1].seconds)
-        if _enough(ratios, plan, stopwatch.seconds() - began):
+        late = (
+            plan.pairs is None and len(ratios) >= LEAST_PAIRS and stopwatch.seconds() - began > plan.seconds
+        )
+        if late or (len(ratios) >= look and _enough(ratios, plan)):
             break
+        if len(ratios) >= look:
+            look = math.ceil(look * _FURTHER)
     for side in (0, 1):
         if plan.memory and longest < _LONG_S and not isinstance(sides[side], Command):
             kept[side].memory = (yield _Ask(side, 1, memory=True)).memory
@@ -233,19 +239,12 @@ def _steps(sides: tuple[Side, Side], plan: Plan) -> Generator[_Ask, _Block, Comp
     )
 
 
-def _enough(ratios: list[float], plan: Plan, took_s: float) -> bool:
+def _enough(ratios: list[float], plan: Plan) -> bool:
     """Say whether another pair would tell more than it costs."""
-    count = len(ratios)
-    if plan.pairs is not None:
-        return count >= plan.pairs
-    if count < LEAST_PAIRS:
-        return False
-    if count >= MOST_PAIRS or took_s > plan.seconds:
+    if plan.pairs is not None or len(ratios) >= MOST_PAIRS:
         return True
-    if count % _STEP:
-        return False
     if plan.at_most is None:
-        return count >= 2 * LEAST_PAIRS
+        return len(ratios) >= 2 * LEAST_PAIRS
     low, high = interval(ratios, seed=plan.seed)
     return low > plan.at_most or high < plan.at_most
 

@@ -35,7 +35,7 @@ class Ledger:
         owner: what makes things at this moment: the test, or the name of a fixture that outlives it.
         strictness: what is looked for in this test.
         loops: each loop with the test in which it first ran.
-        last_loop: by thread, the one that ran last.
+        last_loop: by thread, the id of the one that ran last.
         found: what the test will be told of.
     """
 
@@ -43,9 +43,7 @@ class Ledger:
     owner: str = ""
     strictness: Strictness = OFF
     loops: WeakKeyDictionary[asyncio.AbstractEventLoop, str] = field(default_factory=WeakKeyDictionary)
-    last_loop: WeakKeyDictionary[threading.Thread, asyncio.AbstractEventLoop] = field(
-        default_factory=WeakKeyDictionary
-    )
+    last_loop: dict[int, int] = field(default_factory=dict)
     generators: dict[int, Origin] = field(default_factory=dict)
     found: list[LoopError] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
@@ -76,7 +74,7 @@ class Ledger:
         """Note that a loop runs in this thread."""
         if loop not in self.loops:
             self.loops[loop] = self.test
-        self.last_loop[threading.current_thread()] = loop
+        self.last_loop[threading.get_ident()] = id(loop)
 
     def note(self, thing: Any, depth: int) -> None:
         """Write on a task or future where it was made; one that cannot be written on stays without."""

@@ -59,9 +59,9 @@ def _nested(error: RuntimeError, ledger: Ledger) -> NestedRun:
 
 
 def _other(error: BaseException, ledger: Ledger) -> OtherLoop:
-    here = ledger.last_loop.get(threading.current_thread())
+    here = ledger.last_loop.get(threading.get_ident())
     for value in _values(error.__traceback__):
-        if asyncio.isfuture(value) and value.get_loop() is not here:
+        if asyncio.isfuture(value) and id(value.get_loop()) != here:
             origin, loop = origin_of(value), value.get_loop()
             made = f"was made at {origin.site}, {in_test(origin.test)}, and " if origin else ""
             kind = "Task" if isinstance(value, asyncio.Task) else "Future"
@@ -77,9 +77,9 @@ def _other(error: BaseException, ledger: Ledger) -> OtherLoop:
 
 
 def _closed(error: RuntimeError, ledger: Ledger) -> OtherLoop | None:
-    here = ledger.last_loop.get(threading.current_thread())
+    here = ledger.last_loop.get(threading.get_ident())
     for value in _values(error.__traceback__):
-        if isinstance(value, asyncio.AbstractEventLoop) and value.is_closed() and value is not here:
+        if isinstance(value, asyncio.AbstractEventLoop) and value.is_closed() and id(value) != here:
             return OtherLoop(
                 f"{locate_raise(error.__traceback__)} uses something that belongs to an event loop that is closed: it "
                 f"{_story(value, ledger)}; now the loop of {ledger.test} runs. "

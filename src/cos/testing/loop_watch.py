@@ -44,10 +44,10 @@ class Blocked:
 class _Pulse:
     """One thread's running loop and the beat that it has not answered yet."""
 
-    def __init__(self, ident: int, loop: asyncio.AbstractEventLoop, tell: Callable[[Blocked], None]) -> None:
+    def __init__(self, ident: int, tell: Callable[[Blocked], None]) -> None:
         self.ident = ident
         self.native = threading.get_native_id()
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._tell = tell
         self.limit_s = 0.0
         self._number = 0
@@ -67,15 +67,16 @@ class _Pulse:
     def look(self, now: float, gap: float) -> None:
         """Send a beat, or see what keeps the loop from answering the last one (in the watching thread)."""
         with self._lock:
-            self._look(now, gap)
+            if self.loop is not None:
+                self._look(self.loop, now, gap)
 
-    def _look(self, now: float, gap: float) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop, now: float, gap: float) -> None:
         if self._sent is None:
             self._number += 1
             self._cpu = stopwatch.cpu_seconds_of_thread(self.ident)
             self._sent = now
             try:
-                self.loop.call_soon_threadsafe(self._answer, self._number)
+                loop.call_soon_threadsafe(self._answer, self._number)
             except RuntimeError:  # closed in this moment
                 self._sent = None
             return
@@ -101,6 +102,8 @@ class _Pulse:
 
     def judge(self) -> None:
         """Say what the last beat showed, and be ready for the next one (in the loop's thread)."""
+        if self._sent is None:
+            return
         with self._lock:
             blocked = self._judged()
             self._number += 1
@@ -151,15 +154,17 @@ class LoopWatch:
         """Watch a loop that begins to run in this thread."""
         if self._limit_s:
             ident = threading.get_ident()
-            pulse = self._pulses[ident] = _Pulse(ident, loop, self._tell)
+            pulse = self._pulses.get(ident)
+            if pulse is None:
+                pulse = self._pulses[ident] = _Pulse(ident, self._tell)
             pulse.limit_s = self._limit_s
+            pulse.loop = loop
 
     def left(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch it no more."""
-        ident = threading.get_ident()
-        pulse = self._pulses.get(ident)
+        pulse = self._pulses.get(threading.get_ident())
         if pulse is not None and pulse.loop is loop:
-            del self._pulses[ident]
+            pulse.loop = None
             pulse.judge()
 
     def stop(self) -> None:

@@ -24,11 +24,14 @@ _OF_PYTHON = ("CALL_INTRINSIC_1", "END_ASYNC_FOR", "CLEANUP_THROW")
 PROJECT = 2
 LIBRARY = 1
 MACHINERY = 0
+RUNNER = -1
 
 
 @functools.cache
 def kind_of(file: str) -> int:
-    """Say whether a file is the project's own, a library's, or machinery that no message should point at."""
+    """Say whether a file is the project's own, a library's, machinery that no message points at, or pytest's."""
+    if f"{os.sep}_pytest{os.sep}" in file or f"{os.sep}pluggy{os.sep}" in file:
+        return RUNNER
     if file.startswith((_HERE, _ASYNCIO)):
         return MACHINERY
     if file.startswith("<") or "site-packages" in file or file.startswith(_LIBRARIES):
@@ -67,10 +70,11 @@ def locate(frame: FrameType | None, *, whole: bool = False) -> Site:
     rank = MACHINERY
     at_import = False
     while frame is not None:
-        if rank < PROJECT:
-            found = kind_of(frame.f_code.co_filename)
-            if found > rank:
-                best, rank = frame, found
+        found = kind_of(frame.f_code.co_filename)
+        if found == RUNNER:
+            break  # further out is nothing but pytest
+        if found > rank:
+            best, rank = frame, found
         if not whole and rank == PROJECT:
             break
         back = frame.f_back
@@ -92,7 +96,7 @@ def locate_raise(traceback: TracebackType | None) -> Site:
     while traceback is not None:
         code = traceback.tb_frame.f_code
         found = kind_of(code.co_filename)
-        if found >= rank and found != MACHINERY:
+        if found >= rank and found > MACHINERY:
             best, rank = Site(code.co_filename, traceback.tb_lineno, code.co_name), found
         traceback = traceback.tb_next
     return best
