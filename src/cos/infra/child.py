@@ -11,9 +11,9 @@ import sys
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 import psutil
-import structlog
 
 from cos.infra.launch import guarded, quickly_guarded
+from cos.infra.trouble import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +23,6 @@ GuardKind = Literal["exec", "pipe", "quick"]
 DEFAULT_GUARD: Final[GuardKind] = "exec" if sys.platform == "linux" else "pipe"
 _PID_TIMEOUT_SECONDS: Final = 10.0
 _KILL_TIMEOUT_SECONDS: Final = 5.0
-
-_log = structlog.get_logger("cos.infra")
 
 
 class Child:
@@ -131,7 +129,7 @@ class Child:
             self._send(signal.SIGCONT)  # a paused one could not follow
             if await self._ended_within(seconds):
                 return True
-            _log.warning("server_slow_to_stop", pid=self.pid, signal=number.name, waited_seconds=seconds)
+            warn("server_slow_to_stop", pid=self.pid, signal=number.name, waited_seconds=seconds)
         for pid in self._descendants():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -6,13 +6,12 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from cos.common import clock
 from cos.errors import CosError, DiskFull, ServerFailed
 from cos.infra.child import DEFAULT_GUARD, Child, GuardKind, in_words
 from cos.infra.launch import CHILD_ENVIRONMENT
 from cos.infra.logfile import open_log, read_since, telling_line
+from cos.infra.trouble import warn
 
 if TYPE_CHECKING:
     import signal
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 FIRST_BACKOFF_SECONDS: Final = 0.1
 LAST_BACKOFF_SECONDS: Final = 10.0
 STEADY_AFTER_SECONDS: Final = 60.0
-
-_log = structlog.get_logger("cos.infra")
 
 
 class ServerProcess:
@@ -158,7 +155,7 @@ class ServerProcess:
                 pause_seconds = FIRST_BACKOFF_SECONDS
             self._state = "restarting"
             self.restarts += 1
-            _log.warning(
+            warn(
                 "server_restarting",
                 server=self.name,
                 last_exit=self.last_exit,
