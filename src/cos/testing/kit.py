@@ -91,7 +91,9 @@ class Kit:
         """The servers' data folder in it."""
         from cos.infra.folder import DataFolder  # noqa: PLC0415  (as above)
 
-        return DataFolder.open(self.quarters.path)
+        made = DataFolder.open(self.quarters.path)
+        self.quarters.remember(made.sockets)
+        return made
 
     @cached_property
     def postgres(self) -> PostgresService:
@@ -195,7 +197,7 @@ class Kit:
 
         path = self.quarters.path / "public"
         path.mkdir(mode=0o700, exist_ok=True)
-        return socket_folder(path)
+        return self.quarters.remember(socket_folder(path))
 
     def heal_leftovers(self) -> None:
         """Start the guard if a dead one has left faults, wherever they are; looking costs next to nothing."""

@@ -13,10 +13,10 @@ from typing import Final
 
 from cos.common.ids import random_hex
 from cos.errors import FolderNotWritable
-from cos.infra.sockets import socket_folder
 from cos.testing.aside import begin_aside
 
 _DEADLY: Final = ((signal.SIGCONT, 0.0), (signal.SIGKILL, 2.0))
+_ELSEWHERE: Final = "elsewhere"
 _HALF_MADE_SECONDS: Final = 60.0
 
 
@@ -71,17 +71,23 @@ class Quarters:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._sweep()
 
+    def remember(self, folder: Path) -> Path:
+        """Note a folder that this session has elsewhere, so that it is removed too; gives it back."""
+        if self.path not in folder.parents:
+            with (self.path / _ELSEWHERE).open("a") as note:
+                note.write(f"{folder}\n")
+        return folder
+
     def close(self) -> None:
         """Give the folder up; a process of its own removes it, so that nobody waits for the disk."""
-        _remove([self.path, *_sockets_of(self.path)])
+        _remove(self.path)
         os.close(self._lock)
 
     def _sweep(self) -> None:
-        dead = [path for path in self._sessions.iterdir() if path != self.path and not _alive(path)]
-        for path in dead:
-            _end_servers_of(path)
-        if dead:
-            _remove([one for path in dead for one in (path, *_sockets_of(path))])
+        for path in self._sessions.iterdir():
+            if path != self.path and not _alive(path):
+                _end_servers_of(path)
+                _remove(path)
 
 
 def _alive(path: Path) -> bool:
@@ -117,16 +123,27 @@ def _end_servers_of(path: Path) -> None:
             end_leftovers(folder, program=program, steps=_DEADLY)
 
 
-def _sockets_of(path: Path) -> list[Path]:
-    return [
-        folder for one in (path, path / "public") if one.is_dir() and (folder := socket_folder(one)).is_dir()
-    ]
+def _remove(path: Path) -> None:
+    """Take a session's folder out of everybody's sight at once, and then away."""
+    elsewhere = _elsewhere(path)
+    trash = path.parent.with_name("trash")
+    trash.mkdir(mode=0o700, exist_ok=True)
+    hidden = trash / f"{path.name}-{random_hex(3)}"
+    try:
+        path.rename(hidden)
+    except FileNotFoundError:
+        return  # another session sweeps too
+    if (program := shutil.which("rm")) is not None:
+        begin_aside([program, "-rf", "--", str(hidden), *elsewhere])
+    else:
+        for one in (str(hidden), *elsewhere):
+            shutil.rmtree(one, ignore_errors=True)
 
 
-def _remove(paths: list[Path]) -> None:
-    program = shutil.which("rm")
-    if program is None:
-        for path in paths:
-            shutil.rmtree(path, ignore_errors=True)
-        return
-    begin_aside([program, "-rf", "--", *map(str, paths)])
+def _elsewhere(path: Path) -> list[str]:
+    """Read what a session has outside of its folder: nothing but folders for sockets of this account."""
+    try:
+        lines = (path / _ELSEWHERE).read_text().splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if Path(line).name.startswith(f"cos-{os.geteuid()}-")]
