@@ -228,15 +228,20 @@ def suite(python: str, text: str, *arguments: str, **environment: str) -> float:
         return taken
 
 
-def isolation(rounds: int, *, count: int = 200) -> str:
-    """Compare a test that is rolled back with the same one without isolation, a test."""
-    rolled = ISOLATED.format(count=count, fixture="cos_database", bind="")
-    bare = ISOLATED.format(count=count, fixture="bare", bind="bind=bare")
-    mode = ("-o", "cos_isolation=rollback")
+def isolation(rounds: int) -> str:
+    """Compare a test that is rolled back with the same one without isolation, a test, without what both do once."""
+
+    def per_test(fixture: str, bind: str, *arguments: str) -> float:
+        few, many = (
+            suite(sys.executable, ISOLATED.format(count=count, fixture=fixture, bind=bind), *arguments)
+            for count in (50, 450)
+        )
+        return 1000 * (many - few) / 400
+
     costs = []
     for _ in range(rounds):
-        both = suite(sys.executable, rolled, *mode), suite(sys.executable, bare)
-        costs.append(1000 * (both[0] - both[1]) / count)
+        rolled = per_test("cos_database", "", "-o", "cos_isolation=rollback")
+        costs.append(rolled - per_test("bare", "bind=bare"))
     cost = statistics.median(costs)
     return f"| rollback isolation, more than the same test without | {cost:.2f} ms a test | 1.2 ms |"
 
@@ -307,19 +312,19 @@ def kills(times: int) -> list[str]:
     ]
 
 
-def peers(python: str, docker: str, *, rounds: int) -> list[str]:
+def peers(kit: str, python: str, docker: str, *, rounds: int) -> list[str]:
     """Compare whole runs of one test: from the command to the end."""
     redis, folder = find_redis_server(), find_postgres_bin()
     rows = [
         alternate(
             "one test with Redis; pytest-redis",
-            lambda: suite(sys.executable, KIT_REDIS),
+            lambda: suite(kit, KIT_REDIS),
             lambda: suite(python, PEER_REDIS.format(redis=redis)),
             rounds=rounds,
         ),
         alternate(
             "one test with Postgres; pytest-postgresql",
-            lambda: suite(sys.executable, KIT_POSTGRES),
+            lambda: suite(kit, KIT_POSTGRES),
             lambda: suite(python, PEER_POSTGRES.format(bin=folder)),
             rounds=rounds,
         ),
@@ -329,7 +334,7 @@ def peers(python: str, docker: str, *, rounds: int) -> list[str]:
         rows.append(
             alternate(
                 "one test with Redis; testcontainers",
-                lambda: suite(sys.executable, KIT_REDIS),
+                lambda: suite(kit, KIT_REDIS),
                 lambda: suite(python, PEER_CONTAINER, **environment),
                 rounds=rounds,
             )
@@ -343,6 +348,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--peers", default="", help="a Python that has the other tools")
+    parser.add_argument("--ours", default=sys.executable, help="a Python that has the kit and little else")
     parser.add_argument("--docker", default="", help="an engine for testcontainers")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cos-kit-", dir=Path.home()) as name:
@@ -364,7 +370,7 @@ def main() -> None:
             ),
         ]
         if given.peers:
-            rows += peers(given.peers, given.docker, rounds=max(2, given.rounds // 3))
+            rows += peers(given.ours, given.peers, given.docker, rounds=max(2, given.rounds // 3))
         figures = [
             f"| Postgres ready, the very first | {statistics.median(first):.2f} s | 1.5 s |",
             isolation(max(2, given.rounds // 3)),
