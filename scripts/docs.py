@@ -17,6 +17,9 @@ import typer
 from typer.core import TyperGroup
 
 from cos import errors
+from cos.backend.app import create_app
+from cos.backend.cc.metrics import MEASURED
+from cos.backend.deps import Services
 from cos.cli import main as cli
 from cos.config import Settings
 
@@ -134,7 +137,28 @@ def _family(kind: type[errors.CosError]) -> Iterator[type[errors.CosError]]:
             yield from _family(child)
 
 
+def routes() -> str:
+    """Give the table of all routes: method, path, what it does, and the statuses that it names."""
+    document = create_app(
+        cast("Services", None)
+    ).openapi()  # nothing is asked of the services before a request
+    rows = []
+    for path, item in sorted(document["paths"].items()):
+        for method, operation in item.items():
+            statuses = ", ".join(status for status in operation["responses"] if status != "default")
+            said = operation["description"].partition("\n\n")[0].replace("\n", " ")
+            rows.append([f"`{method.upper()}`", f"`{path}`", said, statuses])
+    return table(["method", "path", "what it does", "statuses"], rows)
+
+
+def metrics() -> str:
+    """Give the table of what the health monitor measures for Prometheus."""
+    return table(["metric", "what it is"], [[f"`{name}`", told] for name, told, _ in MEASURED.values()])
+
+
 PARTS = {
+    "docs/http-api.md": {"routes": routes},
+    "docs/metrics.md": {"measured": metrics},
     "docs/settings.md": {"settings": settings},
     "docs/cli.md": {"commands": commands, "exit codes": exit_codes},
 }

@@ -144,6 +144,24 @@ class Settings(BaseSettings):
     db_pool_size: int = Field(
         default=10, ge=2, le=500, description="Most Postgres connections of one process's API."
     )
+    scratch_ttl_days: int = Field(
+        default=7,
+        ge=1,
+        le=365,
+        description="How long a scratch note lives that does not say so itself, in days.",
+    )
+    scratch_cleanup: bool = Field(
+        default=True, description="Whether scratch notes are deleted when their time is up."
+    )
+    scratch_cleanup_batch: int = Field(
+        default=1000, ge=1, le=100_000, description="Most scratch notes that are deleted in one transaction."
+    )
+    scratch_cleanup_seconds: float = Field(
+        default=300.0, gt=0, le=86_400, description="How often scratch notes are cleaned up, in seconds."
+    )
+    scratch_extend_on_read: bool = Field(
+        default=False, description="Whether reading a scratch note gives it its whole time anew."
+    )
     stop_timeout_seconds: float = Field(
         default=4.0,
         gt=0,

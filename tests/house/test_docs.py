@@ -44,7 +44,9 @@ def dead_links(document: Path, text: str) -> list[str]:
 class TestWrittenParts:
     """The parts that `make docs` writes."""
 
-    @pytest.mark.parametrize("path", ["docs/settings.md", "docs/cli.md"])
+    @pytest.mark.parametrize(
+        "path", ["docs/settings.md", "docs/cli.md", "docs/http-api.md", "docs/metrics.md"]
+    )
     def test_they_are_up_to_date(self, script, root, path) -> None:
         """What stands there is what the code says now; otherwise run `make docs`."""
         assert (root / path).read_text() == script("scripts/docs.py").written_anew(path), "run `make docs`"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp
 
 import cos
 from cos.backend import problems
+from cos.backend.cc.metrics import Requests, metrics_answer, registry_of
 from cos.backend.cc.router import router as cc
 from cos.backend.dashboard.router import router as dashboard
 from cos.backend.deps import Services, ServicesDep
@@ -17,9 +18,10 @@ from cos.backend.edge import Edge
 from cos.backend.events.router import router as events
 from cos.backend.events.schemas import EVENT_SCHEMAS
 from cos.backend.highway.router import router as highway
+from cos.backend.scratch.router import router as scratch
 
 #: Every feature that is served, by the name that `/cc/config` shows.
-FEATURES = {"cc": cc, "events": events, "highway": highway, "dashboard": dashboard}
+FEATURES = {"cc": cc, "events": events, "highway": highway, "scratch": scratch, "dashboard": dashboard}
 
 
 class Liveness(BaseModel):
@@ -46,8 +48,15 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.features = tuple(FEATURES)
+    app.state.requests = Requests()
+    app.state.metrics = registry_of(services, app.state.requests)
     for router in FEATURES.values():
         app.include_router(router)
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        """Give the metrics in Prometheus's text format."""
+        return metrics_answer(request)
 
     @app.get("/health", tags=["health"])
     async def health() -> Liveness:

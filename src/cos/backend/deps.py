@@ -35,11 +35,14 @@ class Services:
         recorder: for events in transactions of their own.
         doorbell: rung when something was committed.
         redis: client for reads and pings.
+        redis_url: of that client, named in messages.
         streams: names and reads the streams.
         breaker: guards `redis`.
         gauge: measures the log, the streams and the lag.
         signs: what was last measured of Postgres, Redis and the relay.
         monitor: measures the health of every part, and keeps what it measured.
+        janitor: asks for work on the scratch notes in the background, `cleanup` or `stats`.
+        in_flight: tells how many events this process's handlers work on.
         started_at_seconds: monotonic time at which this process began to serve.
     """
 
@@ -48,11 +51,14 @@ class Services:
     recorder: Recorder
     doorbell: Doorbell
     redis: Redis
+    redis_url: str
     streams: Streams
     breaker: CircuitBreaker
     gauge: Gauge
     signs: Signs
     monitor: Monitor
+    janitor: Callable[[str], None]
+    in_flight: Callable[[], int]
     started_at_seconds: float
 
     @property

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 
 from cos.backend.problems import cos_problem
-from cos.common import context
+from cos.common import clock, context
 from cos.errors import Forbidden, Unavailable
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ class Edge:
         request_token, trace_token = context.request_id.set(request_id), context.traceparent.set(parent)
 
         started = False
+        status, began = 500, clock.monotonic()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal started, status
             if message["type"] == "http.response.start":
-                started = True
+                started, status = True, message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
@@ -64,8 +65,16 @@ class Edge:
                 await cos_problem(Request(scope), Unavailable(_STOPPED))(scope, receive, send_with_id)
             raise
         finally:
+            self._count(scope, status, clock.monotonic() - began)
             context.request_id.reset(request_token)
             context.traceparent.reset(trace_token)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count the answer under its route, so that ids in paths make no metrics of their own."""
+        app = scope.get("app")
+        if app is not None:
+            route = getattr(scope.get("route"), "path", "none")
+            app.state.requests.count(scope["method"], route, status, seconds)
 
 
 def _refusal(headers: Headers) -> Forbidden | None:

@@ -49,6 +49,11 @@ class Monitor:
         self._history: deque[Sample] = deque(maxlen=HISTORY_SAMPLES)
         self._measuring: asyncio.Task[Report] | None = None
 
+    @property
+    def last(self) -> Report | None:
+        """Give the last report, however old; None before the first."""
+        return self._report
+
     def watch(self, source: Source) -> None:
         """Add a source, shown after those that are there."""
         self._sources.append(source)

@@ -181,6 +181,12 @@ HOLDS_HORIZON = """
     ORDER BY open_seconds DESC NULLS LAST LIMIT 1
 """
 
+# The dead letters that wait for somebody, by group; reads the part of the index that holds them.
+DEAD_LETTERS = """
+    SELECT group_name, count(*)::int AS size, min(first_failed_at) AS oldest, max(last_failed_at) AS newest
+    FROM highway.dead_letter WHERE state = 'dead' GROUP BY group_name ORDER BY group_name
+"""
+
 # What the log takes on disk, its indexes and large values included, and the whole database.
 SIZES = "SELECT pg_total_relation_size('l1.record') AS log_bytes, pg_database_size(current_database()) AS all_bytes"
 

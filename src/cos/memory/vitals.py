@@ -58,6 +58,15 @@ class Holder:
     open_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class DeadVitals:
+    """The dead letters of one group: how many wait for somebody, since when, and until when."""
+
+    size: int
+    oldest: datetime
+    newest: datetime
+
+
 @dataclass(slots=True)
 class Vitals:
     """What was measured; None where it could not be, with the reason among the causes."""
@@ -73,6 +82,7 @@ class Vitals:
     log_bytes: int | None = None
     database_bytes: int | None = None
     streams: dict[str, StreamVitals] = field(default_factory=dict)
+    dead_letters: dict[str, DeadVitals] = field(default_factory=dict)
     causes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -140,6 +150,10 @@ class Gauge:
                 holder = await connection.fetchrow(sql.HOLDS_HORIZON)
                 if holder is not None and (holder["open_seconds"] or 0.0) >= HELD_SECONDS:
                     vitals.holder = Holder(*tuple(holder)[:6])
+                vitals.dead_letters = {
+                    row["group_name"]: DeadVitals(row["size"], row["oldest"], row["newest"])
+                    for row in await connection.fetch(sql.DEAD_LETTERS)
+                }
                 [sizes] = await connection.fetch(sql.SIZES)
                 vitals.log_bytes, vitals.database_bytes = sizes["log_bytes"], sizes["all_bytes"]
         except (CosError, *db.LOST, asyncpg.PostgresError) as error:

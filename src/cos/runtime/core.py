@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from cos.backend.cc.health import Keeper
 from cos.backend.cc.logging import DOORBELL, LIMITS
 from cos.backend.deps import Services
+from cos.backend.scratch.janitor import Janitor
 from cos.common import clock, db
 from cos.common import redis as redis_client
 from cos.common.circuit_breaker import CircuitBreaker
@@ -132,9 +134,12 @@ class Core:
             sessions=self.sessions,
         )
         self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
+        self.janitor = Janitor(sessions=self.sessions, settings=settings)
+        self._janitor_looper = Looper(name="janitor", part=self.janitor)
         self.signs = Signs(gauge=self.gauge, breaker=self.breaker, moved=lambda: self.relay.moved)
         self.monitor = Monitor(sources=[self.signs, Standing(sessions=self.sessions), Pace()])
         self._watch = Looper(name="monitor", part=self.monitor)
+        self._keeper = Looper(name="keeper", part=Keeper(sessions=self.sessions, monitor=self.monitor))
         if settings.data_dir.is_dir():
             self.monitor.watch(Disk(folder=settings.data_dir))
 
@@ -146,11 +151,14 @@ class Core:
             recorder=self.recorder,
             doorbell=self.doorbell,
             redis=self.redis,
+            redis_url=self.redis_url,
             streams=self.streams,
             breaker=self.breaker,
             gauge=self.gauge,
             signs=self.signs,
             monitor=self.monitor,
+            janitor=self._ask_janitor,
+            in_flight=lambda: sum(one.work.running for one in self.consumers.subscribers.values()),
             started_at_seconds=clock.monotonic(),
         )
 
@@ -162,6 +170,10 @@ class Core:
         """Take over what has changed in the settings and is kept elsewhere too."""
         limits = Limits(self.settings.max_data_bytes, self.settings.max_data_depth)
         self.sessions.configure(info={**self.sessions.kw["info"], LIMITS: limits})
+
+    def _ask_janitor(self, what: str) -> None:
+        self.janitor.ask(what)
+        self._janitor_looper.wake()
 
     async def __aenter__(self) -> Self:
         """Start the parts."""
@@ -188,6 +200,9 @@ class Core:
                     self._ringer.start()
                 self._stack.push_async_callback(self.recorder.stop)
                 await self.recorder.start()
+                for looper in (self._janitor_looper, self._keeper):
+                    self._stack.push_async_callback(looper.stop)
+                    looper.start()
         except BaseException:
             await self._stack.aclose()
             raise

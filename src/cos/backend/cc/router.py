@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 
 import cos
-from cos.backend.cc import service
+from cos.backend.cc import health, ping, service
+from cos.backend.cc import redis_health as redis
 from cos.backend.cc.deps import CcDb
+from cos.backend.cc.metrics import metrics_answer
 from cos.backend.cc.schemas import (
     ConfigView,
     DebugLogIn,
     DebugLogOut,
     EnhancedHealth,
+    HealthRecord,
+    Heartbeat,
     Module,
     ModuleIn,
     ModulePatch,
+    PingIn,
+    PingOut,
+    RedisHealth,
     Status,
+    SystemHealth,
     Text,
 )
 from cos.backend.deps import BoundedRoute, ServicesDep
@@ -48,6 +57,36 @@ async def enhanced_health(services: ServicesDep) -> EnhancedHealth:
     return await service.enhanced_health(services)
 
 
+@router.get("/health", response_model_exclude_none=True, responses=problems(404, 503))
+async def health_record(db: CcDb) -> HealthRecord:
+    """Give the last record of COS's own health."""
+    return await health.latest(db)
+
+
+@router.get("/system/health", responses=problems(503))
+async def system_health(db: CcDb) -> SystemHealth:
+    """Give the health of every module that tells of itself."""
+    return await health.system(db)
+
+
+@router.post("/ping", responses=problems(413, 422, 503))
+async def ping_module(given: PingIn, db: CcDb, services: ServicesDep, request: Request) -> PingOut:
+    """Ask a module to answer: a real round trip."""
+    return await ping.ping(db, services, given.module, request.app.state.features)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Give the metrics in Prometheus's text format; `/metrics` is the same."""
+    return metrics_answer(request)
+
+
+@router.get("/debug/redis-health")
+async def redis_health(services: ServicesDep) -> RedisHealth:
+    """Measure Redis; the answer is always 200, and tells what is wrong."""
+    return await redis.redis_health(services)
+
+
 @router.post("/debug/log", status_code=201, responses=problems(400, 413, 422, 503))
 async def debug_log(given: DebugLogIn, services: ServicesDep) -> DebugLogOut:
     """Record an event and read it back from its stream."""
@@ -68,6 +107,12 @@ async def list_modules(
 ) -> list[Module]:
     """List the modules, oldest first."""
     return await service.list_modules(db, skip=skip, limit=limit)
+
+
+@router.post("/modules/{module_id}/heartbeat", responses=problems(404, 413, 422, 503))
+async def heartbeat(module_id: ModuleId, told: Heartbeat, db: CcDb) -> HealthRecord:
+    """Keep what a module tells of itself; one that is silent for 90 s is offline."""
+    return await health.heartbeat(db, module_id, told)
 
 
 @router.get("/modules/{module_id}", responses=problems(404, 422, 503))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -69,6 +69,100 @@ class EnhancedHealth(BaseModel):
     uptime_seconds: float
     redis_connected: bool
     causes: list[str] = Field(default_factory=list, description="what is wrong, in words")
+
+
+class HealthRecord(BaseModel):
+    """What a module last told of itself, or COS measured of it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str = Field(description="a new one with each record")
+    module: str
+    status: str = Field(
+        description="healthy, degraded, unhealthy, or offline when nothing was heard for 90 s"
+    )
+    last_updated: datetime
+    details: dict[str, Any] | None = None
+
+
+class ModuleHealth(BaseModel):
+    """One module in the health of the system."""
+
+    module: str
+    status: str
+    last_updated: datetime
+
+
+class SystemHealth(BaseModel):
+    """The health of all modules that have told of themselves."""
+
+    overall_status: str = Field(
+        description="healthy, degraded (some module is not well) or unhealthy (cc is not)"
+    )
+    modules: list[ModuleHealth]
+    timestamp: datetime
+
+
+class Heartbeat(BaseModel):
+    """What a module tells of itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
+    details: dict[str, Any] | None = Field(default=None, examples=[{"open_documents": 3}])
+
+
+class PingIn(BaseModel):
+    """Which module to ask."""
+
+    module: Name
+
+
+class PingOut(BaseModel):
+    """What came back."""
+
+    module: str
+    status: str = Field(
+        description="healthy (it answered), degraded (it answered late, or tells of itself but does not answer), "
+        "offline (registered, and silent) or unknown (no such module)"
+    )
+    latency_ms: int = Field(description="of the whole round trip, in milliseconds; 0 when there was none")
+
+
+class ConnectionPool(BaseModel):
+    """The connections of this process to Redis."""
+
+    max_connections: int
+    active_connections: int
+    idle_connections: int
+    status: str = Field(description="ok, or exhausted when all are in use")
+
+
+class RedisPerformance(BaseModel):
+    """How Redis answers; None where it was not measured."""
+
+    ping_latency_ms: float | None = None
+    last_successful_operation: datetime | None = None
+    operations_per_second: float | None = Field(
+        default=None, description="as Redis counts them, of all clients"
+    )
+    error_rate: float | None = Field(
+        default=None, description="share of this process's guarded calls that failed"
+    )
+
+
+class RedisHealth(BaseModel):
+    """Redis, measured for this answer; the answer is always 200."""
+
+    status: str = Field(description="healthy, degraded (it answers, the breaker is not closed) or unhealthy")
+    timestamp: datetime
+    connection_pool: ConnectionPool
+    performance_metrics: RedisPerformance
+    redis_info: dict[str, Any] = Field(
+        description="what Redis tells of itself: version, memory, clients, keys"
+    )
+    circuit_breaker: BreakerState
+    error: str | None = None
 
 
 class ModuleIn(BaseModel):

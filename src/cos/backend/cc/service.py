@@ -10,9 +10,10 @@ from redis.exceptions import ResponseError
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from cos.backend.cc.health import WORDS
 from cos.backend.cc.logging import log_l1
+from cos.backend.cc.redis_health import breaker_state
 from cos.backend.cc.schemas import (
-    BreakerState,
     DeadLetters,
     DebugLogIn,
     DebugLogOut,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from cos.backend.deps import Services
 
 READ_BACK_SECONDS = 2.0
-#: The words that existing clients know for a state.
-_WORDS = {State.OK: "healthy", State.DEGRADED: "degraded", State.DOWN: "unhealthy"}
 _READ_BACK_POLL_SECONDS = 0.002
 
 
@@ -112,22 +111,11 @@ async def delete_module(db: AsyncSession, module_id: str) -> Module:
     return was
 
 
-def breaker_state(services: Services) -> BreakerState:
-    """Give the state of the breaker in front of Redis."""
-    seen = services.breaker.snapshot()
-    return BreakerState(
-        state=seen.state.value,
-        failure_count=seen.failure_count,
-        last_failure_time=seen.last_failure_time,
-        next_attempt_time=seen.next_attempt_time,
-    )
-
-
 async def enhanced_health(services: Services) -> EnhancedHealth:
     """Measure every part now."""
     report = await services.monitor.measure()
     return EnhancedHealth(
-        status=_WORDS[report.state],
+        status=WORDS[report.state],
         timestamp=report.measured_at,
         circuit_breaker_state=breaker_state(services),
         dlq_metrics=await _dead_letters(services) if _answers(report, "postgres") else [],
@@ -218,7 +206,7 @@ async def _read_back(services: Services, written: L1Ids) -> RedisValidation:
         return RedisValidation(
             publish_success=False,
             connection_status="error" if refused else "disconnected",
-            error_details=redis_client.connect_error("unix://", error).detail,
+            error_details=redis_client.connect_error(services.redis_url, error).detail,
         )
     latency_ms = round((clock.monotonic() - began) * 1000, 3)
     message = cast("dict[str, Any]", msgspec.json.decode(found[FIELD.encode()]))

@@ -1,0 +1,1 @@
+"""Scratch notes: small texts under a key, which go away by themselves."""
