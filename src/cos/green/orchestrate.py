@@ -1,4 +1,4 @@
-"""`cos green run` and `resume`: one loop over what the log says is still to do; each step may be done again."""  # house: length (one loop over the run, its steps in one place)
+"""`cos green run` and `resume`: one loop over what is still to do."""  # house: length (one loop, its steps in one place)
 
 from __future__ import annotations
 
