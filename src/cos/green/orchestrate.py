@@ -1,4 +1,4 @@
-"""`cos green run` and `resume`: one loop over what is still to do."""  # house: length (one loop, its steps in one place)
+"""`cos green run` and `resume`: one loop over what is still to do."""  # house: length (one loop and its steps)
 
 from __future__ import annotations
 
