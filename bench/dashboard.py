@@ -52,6 +52,8 @@ PAGES = (
     "/ui/events?type=chapter.*",
     "/ui/events?type=no.such.type",
     "/ui/events?holds=no-such-word",
+    "/ui/readers",
+    "/ui/letters",
     "/ui/modules",
     "/ui/system",
 )

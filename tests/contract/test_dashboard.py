@@ -185,6 +185,29 @@ class TestLive:
     async def test_an_unknown_view_is_not_live(self, client) -> None:
         assert (await client.get("/ui/live/nothing")).status_code == 404
 
+    async def test_the_first_look_is_whole_and_ends_with_its_viewer(
+        self, served, eventually, monkeypatch
+    ) -> None:
+        """Every live part comes once; then one viewer more than are taken is told so, until this one has gone."""
+        monkeypatch.setattr("cos.backend.dashboard.live.MOST_VIEWERS", 1)
+        seen: set[str] = set()
+        async with served.stream("GET", "/ui/live/overview") as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            async for line in answer.aiter_lines():
+                if line.startswith("data: part-"):
+                    seen.add(line.removeprefix("data: part-"))
+                if {"state", "dead", "lede", "flow", "health", "latest"} <= seen:
+                    break
+            refused = await served.get("/ui/live/overview")
+        assert refused.status_code == 503
+        assert "1 pages are open already" in refused.text
+
+        async def free() -> bool:
+            async with served.stream("GET", "/ui/live/system") as again:
+                return again.status_code == 200
+
+        await eventually(free)
+
 
 class TestModules:
     async def test_a_plain_form_leads_back_to_the_page(self, client) -> None:

@@ -12,6 +12,7 @@ import cos
 from cos.backend import problems
 from cos.backend.cc.metrics import Requests, metrics_answer, registry_of
 from cos.backend.cc.router import router as cc
+from cos.backend.dashboard.live import Viewers
 from cos.backend.dashboard.router import router as dashboard
 from cos.backend.deps import Services, ServicesDep
 from cos.backend.edge import Edge
@@ -50,6 +51,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.features = tuple(FEATURES)
     app.state.requests = Requests()
     app.state.metrics = registry_of(services, app.state.requests)
+    app.state.viewers = Viewers()
     for router in FEATURES.values():
         app.include_router(router)
 

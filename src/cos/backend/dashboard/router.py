@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from cos.backend.dashboard import acts, health, letters, pages
 from cos.backend.dashboard.delivery import route_of
 from cos.backend.dashboard.frame import frame
-from cos.backend.dashboard.live import changes
+from cos.backend.dashboard.live import Viewers, changes
 from cos.backend.dashboard.route import PageRoute
 from cos.backend.dashboard.view import Asked, View
 from cos.backend.dashboard.views import BY_NAME
@@ -46,10 +46,13 @@ async def static(path: str) -> Response:
 async def live(request: Request, name: str, services: ServicesDep) -> Response:
     """Send the parts of a view whenever they change."""
     view = _view(name)
+    viewers: Viewers = request.app.state.viewers
+    viewers.check()
     stream = changes(
         request=request,
         view=view,
         services=services,
+        viewers=viewers,
         boot=f"{services.started_at_seconds:.3f}",
     )
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
