@@ -19,7 +19,7 @@ def begin_aside(program: Sequence[str]) -> None:
     """
     # The shell ends as soon as the program has begun: no child is left that this process would have to collect.
     subprocess.run(  # noqa: S603  (the arguments reach the program as they are)
-        ["/bin/sh", "-c", '"$@" &', "sh", *program],
+        ["/bin/sh", "-c", 'nice -n 19 "$@" &', "sh", *program],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -58,6 +58,8 @@ def engine_of(thing: Any) -> Engine:
 class OneConnection(StaticPool):
     """The pool of a joined engine: one connection, with the savepoints that stand for its open transactions."""
 
+    #: The commit log tells by it that a commit on this engine is none.
+    cos_rolled_back = True
     nest: list[tuple[int, str]]
     began: bool
     loop: asyncio.AbstractEventLoop | None

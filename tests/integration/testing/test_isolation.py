@@ -136,6 +136,20 @@ def test_unknown():
     pass
 """
 
+LOGGED = """
+@pytest.mark.cos_isolation("rollback")
+def test_rolled_back(commits):
+    with Session.begin() as session:
+        session.add(Book(title="a"))
+    assert [one.kind for one in commits] == ["joined"]
+
+@pytest.mark.cos_isolation("commit")
+def test_real(commits):
+    with Session.begin() as session:
+        session.add(Book(title="a"))
+    assert [one.kind for one in commits] == ["real"]
+"""
+
 SETTING = """
 @pytest.fixture(scope="session")
 def app(cos_postgres):
@@ -190,6 +204,12 @@ class TestIsolation:
         project.write(MODELS + SETTING)
         out = project.run(settings="cos_isolation = rollback")
         assert "3 passed" in out, out
+
+    def test_the_commit_log_knows(self, project) -> None:
+        """A commit that is rolled back in the end is told as joined, one in a clone as real."""
+        project.write(MODELS + LOGGED)
+        out = project.run()
+        assert "2 passed" in out, out
 
     def test_a_lost_server_is_no_lost_suite(self, project) -> None:
         """The next test has a connection again after the server was killed in this one."""
