@@ -19,6 +19,7 @@ from cos.common.monitor import Monitor
 from cos.config import Settings
 from cos.errors import TooLarge
 from cos.memory.event import Limits
+from cos.memory.feed import Feed
 from cos.memory.recorder import Doorbell, Recorder
 from cos.memory.signs import Signs
 from cos.memory.streams import Streams
@@ -42,6 +43,7 @@ class Services:
         signs: what was last measured of Postgres, Redis and the relay.
         monitor: measures the health of every part, and keeps what it measured.
         janitor: asks for work on the scratch notes in the background, `cleanup` or `stats`.
+        feed: hands the log to who follows it live.
         in_flight: tells how many events this process's handlers work on.
         started_at_seconds: monotonic time at which this process began to serve.
     """
@@ -59,6 +61,7 @@ class Services:
     monitor: Monitor
     janitor: Callable[[str], None]
     in_flight: Callable[[], int]
+    feed: Feed
     started_at_seconds: float
 
     @property

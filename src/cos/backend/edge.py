@@ -35,6 +35,9 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "websocket" and _refusal(Headers(scope=scope)) is not None:
+            await send({"type": "websocket.close", "code": 1008, "reason": "not from here"})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -57,7 +57,7 @@ class Listener:
 
     async def _listen(self) -> NoReturn:
         async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
-            await pubsub.subscribe(self._channel)
+            await (pubsub.psubscribe if "*" in self._channel else pubsub.subscribe)(self._channel)
             while True:
                 message = await pubsub.get_message(timeout=_LISTEN_SECONDS)
                 if message is not None:

@@ -85,7 +85,7 @@ BY_INDEX_ONLY = "SET enable_seqscan = off; SET enable_bitmapscan = off"
 # stored size, which costs nothing to know; among those rows the real one, because what is stored may be compressed
 # some 90 times, and only then is it worth to unpack.
 READ_SETTLED = f"""
-    SELECT xact, seq, module, {ENVELOPE_TEXT} AS envelope FROM (
+    SELECT xact, seq, module, {ENVELOPE_TEXT} AS envelope, type, subject FROM (
         SELECT *, sum(CASE WHEN pg_column_compression(data) IS NULL THEN pg_column_size(data)
                            ELSE octet_length(data::text) END) OVER preceding AS bytes_before
         FROM (
@@ -223,5 +223,11 @@ EXPORT_MODULE = f"{_EXPORTED} WHERE r.module = $1 ORDER BY r.xact, r.seq"
 # the index of positions.
 HIGHEST_OF_THE_FUTURE = """
     SELECT xact::text::bigint FROM l1.record WHERE xact >= pg_snapshot_xmax(pg_current_snapshot())
+    ORDER BY xact DESC, seq DESC LIMIT 1
+"""
+
+# The last position below the horizon: one step into the index.
+SETTLED_TOP = """
+    SELECT xact, seq FROM l1.record WHERE xact < pg_snapshot_xmin(pg_current_snapshot())
     ORDER BY xact DESC, seq DESC LIMIT 1
 """

@@ -21,6 +21,7 @@ from cos.common.monitor import Monitor
 from cos.common.pool import Pool
 from cos.infra.disk import Disk
 from cos.memory.event import Limits
+from cos.memory.feed import Feed
 from cos.memory.highway import Highway
 from cos.memory.l15_highway import Relay
 from cos.memory.recorder import Doorbell, Recorder
@@ -136,6 +137,19 @@ class Core:
         self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
         self.janitor = Janitor(sessions=self.sessions, settings=settings)
         self._janitor_looper = Looper(name="janitor", part=self.janitor)
+        self.feed = Feed(url=database_url)
+        self._feed_looper = Looper(name="feed", part=self.feed)
+        self.feed.wake = self._feed_looper.wake
+        # What another process's relay announces is heard on the live channels.
+        self._live = Looper(
+            name="live",
+            part=Listener(
+                redis=self.redis,
+                redis_url=redis_url,
+                channel=self.streams.channel("*"),
+                ring=self._feed_looper.ring,
+            ),
+        )
         self.signs = Signs(gauge=self.gauge, breaker=self.breaker, moved=lambda: self.relay.moved)
         self.monitor = Monitor(sources=[self.signs, Standing(sessions=self.sessions), Pace()])
         self._watch = Looper(name="monitor", part=self.monitor)
@@ -158,6 +172,7 @@ class Core:
             signs=self.signs,
             monitor=self.monitor,
             janitor=self._ask_janitor,
+            feed=self.feed,
             in_flight=lambda: sum(one.work.running for one in self.consumers.subscribers.values()),
             started_at_seconds=clock.monotonic(),
         )
@@ -165,6 +180,7 @@ class Core:
     def _announced(self) -> None:
         """Pass on that the relay has moved something."""
         self.consumers.announced()
+        self._feed_looper.wake()
 
     def reload(self) -> None:
         """Take over what has changed in the settings and is kept elsewhere too."""
@@ -200,7 +216,9 @@ class Core:
                     self._ringer.start()
                 self._stack.push_async_callback(self.recorder.stop)
                 await self.recorder.start()
-                for looper in (self._janitor_looper, self._keeper):
+                self._stack.push_async_callback(self.feed.close)
+                listening = () if self._worker else (self._live,)
+                for looper in (self._janitor_looper, self._keeper, self._feed_looper, *listening):
                     self._stack.push_async_callback(looper.stop)
                     looper.start()
         except BaseException:

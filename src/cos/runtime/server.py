@@ -80,7 +80,8 @@ class ApiServer:
             interface="asgi3",
             lifespan="off",
             http="httptools",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=64 * 1024,  # nothing is expected from a follower
             log_config=None,
             access_log=False,
             server_header=False,

@@ -7,20 +7,23 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response, WebSocket
 
-from cos.backend.deps import ServicesDep, read_body
+from cos.backend.deps import Services, ServicesDep, read_body
 from cos.backend.events import service
 from cos.backend.events.deps import EventsDb
+from cos.backend.events.live import Live, over_websocket
 from cos.backend.events.schemas import EVENT_IN_SCHEMA, answers
 from cos.backend.problems import problems
 from cos.errors import BadInput, NotFound
 from cos.memory import reader
+from cos.memory.feed import Wanted
 from cos.memory.position import Position
 
 router = APIRouter(tags=["events"])
 
 _JSON = "application/json"
+_UNACCEPTABLE = 1008  # a WebSocket's close code: the message breaks the rules
 _LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/ndjson")
 
 _POST_BODY: dict[str, Any] = {
@@ -111,6 +114,46 @@ async def list_events(
     return _answer(200, await reader.page(db, query))
 
 
+@router.get(
+    "/events/stream",
+    response_class=Response,
+    responses={
+        200: {"description": "The events", "content": {"text/event-stream": {}}},
+        **problems(422, 503),
+    },
+)
+async def follow_events(
+    request: Request,
+    services: ServicesDep,
+    module: str | None = None,
+    type: Annotated[str | None, Query(description="exact, or a beginning with `*`")] = None,  # noqa: A002
+    subject: str | None = None,
+    since: Annotated[str | None, Query(description="position to begin after; now when absent")] = None,
+) -> Response:
+    """Follow the log live, as server-sent events in the order of the log, each once.
+
+    `id` is the position; a client that comes back with `Last-Event-ID` (or `?since=`) misses nothing and gets nothing
+    twice. A reader that is too slow is told so by the event `too-slow`, and let go.
+    """
+    begin = request.headers.get("last-event-id") or since
+    return Live(feed=services.feed, wanted=_wanted(module, type, subject), since=_position(begin))
+
+
+@router.websocket("/events/ws")
+async def follow_over_websocket(websocket: WebSocket) -> None:
+    """Follow the log live over a WebSocket: one JSON text message an event; the same filters and `since`."""
+    query = websocket.query_params
+    services: Services = websocket.app.state.services
+    try:
+        wanted = _wanted(query.get("module"), query.get("type"), query.get("subject"))
+        since = _position(query.get("since"))
+    except BadInput as error:
+        await websocket.accept()
+        await websocket.close(_UNACCEPTABLE, error.detail[:120])
+        return
+    await over_websocket(websocket, feed=services.feed, wanted=wanted, since=since)
+
+
 @router.get("/events/{event_id}", responses={200: answers("Envelope"), **problems(404, 422, 503)})
 async def get_event(event_id: UUID, db: EventsDb) -> Response:
     """Give one event, with its prompt trace where it has one."""
@@ -121,6 +164,17 @@ async def get_event(event_id: UUID, db: EventsDb) -> Response:
     if prompt is None:
         return _answer(200, envelope)
     return _answer(200, {**msgspec.structs.asdict(envelope), "prompt": prompt})
+
+
+def _wanted(module: str | None, type_: str | None, subject: str | None) -> Wanted:
+    for text in (module, type_, subject):
+        if text is not None and "\x00" in text:
+            raise BadInput("A filter holds a NUL character, which no event has.")
+    return Wanted(module, type_, subject)
+
+
+def _position(given: str | None) -> Position | None:
+    return None if given is None else Position.parse(given)
 
 
 def _aware(name: str, time: datetime | None) -> datetime | None:
