@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cos.errors import BadInput
-from cos.testing.loop_errors import GeneratorLeft, LoopBlocked, TaskLeft, one_of
+from cos.testing.loop_errors import GeneratorLeft, LoopBlocked, LoopError, TaskLeft, one_of
 from cos.testing.loop_hooks import LoopHooks
 from cos.testing.loop_ledger import Ledger, Origin, in_test, origin_of
 from cos.testing.loop_naming import named
@@ -103,7 +103,9 @@ class LoopCheck:
             return (yield)
         except Exception as error:  # names what it knows; anything else goes on as it is
             better = named(error, self.ledger)
-            if better is None or better is error:
+            if isinstance(error, LoopError):
+                self.ledger.found = [one for one in self.ledger.found if one is not error]
+            if better is None:
                 raise
             self.ledger.found.clear()  # what follows from it is not news
             if better.__traceback__ is None:

@@ -102,7 +102,9 @@ class LoopHooks:
             except RuntimeError:
                 if not ledger.looks_for("conflict"):
                     raise
-                raise ledger.conflict(thing, 2) from None
+                error = ledger.conflict(thing, 2)
+                ledger.tell(error, str(error))  # in a task that nobody awaits it would be lost
+                raise error from None
 
         return get_loop
 

@@ -64,6 +64,26 @@ class TestBoundAtImport:
         result = run(self.tests, "--cos-loops=conflict", conftest="import jobs", jobs=self.jobs)
         assert "made at import at jobs.py:2" in result.stdout.str()
 
+    def test_a_task_that_nobody_awaits(self, run) -> None:
+        """An error that would be lost with its task is told all the same."""
+        result = run(
+            """
+            import asyncio, jobs
+            async def use(): await jobs.queue.get()
+            async def test_one():
+                task = asyncio.create_task(use())
+                await asyncio.wait([task], timeout=0.01)
+                task.cancel()
+            async def test_two(): await asyncio.wait([asyncio.create_task(use())], timeout=0.01)
+            """,
+            "--cos-loops=conflict",
+            "-W",
+            "ignore",
+            jobs=self.jobs,
+        )
+        result.assert_outcomes(passed=1, failed=1)
+        assert "now it is used at test_it.py:2 in use, in test_it.py::test_two" in result.stdout.str()
+
     def test_off_changes_nothing(self, run) -> None:
         """Without the check the error is asyncio's own."""
         result = run(self.tests, "--cos-loops=off", jobs=self.jobs)
