@@ -135,7 +135,7 @@ class TestFeeding:
         consumers = run(given.highway)
         async with consumers:
             await projected(*range(100))
-        assert (consumers._bodies.from_redis, consumers._bodies.from_log) == (49, 51)
+        assert (consumers.bodies.from_redis, consumers.bodies.from_log) == (49, 51)
 
     async def test_only_what_it_asks_for(self, core: Core, run, projected) -> None:
         given = Words(modules=["a"], types=["w.*"], batch=2)

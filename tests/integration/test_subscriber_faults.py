@@ -71,7 +71,7 @@ class Process:
         await self.subscriber._stop_waiting()
         for wire in (self.subscriber._wire, self.subscriber._keeping_wire):
             await wire.close()
-        await self.consumers._bodies.close()
+        await self.consumers.bodies.close()
         await self.consumers._pool.close()
         await self.consumers._redis.aclose()
 

@@ -104,7 +104,6 @@ class Subscriber:
         self._held_back: set[Stream] = set()
         self._active = 1
         self._waiting: asyncio.Task[Any] | None = None
-        self._waited_for: list[Stream] = []
         self._is_lost = False
         self._kept_at = self._owned_at = float("-inf")
         self._swept_at = clock.monotonic()
@@ -269,7 +268,7 @@ class Subscriber:
             raise
 
     async def _start_waiting(self) -> None:
-        streams = self._waited_for = [one for one in self._readable if one not in self._held_back]
+        streams = [one for one in self._readable if one not in self._held_back]
         if not streams:
             return
         if self.policy.ordered:
@@ -282,8 +281,19 @@ class Subscriber:
         else:
             command = self._group.waiting(streams, count=self.work.room, block_seconds=WAIT_SECONDS)
         self._waiting = asyncio.get_running_loop().create_task(
-            self._waiting_wire.call(*command, block_seconds=WAIT_SECONDS), name=f"subscriber:{self.name}:wait"
+            self._wait(command, streams), name=f"subscriber:{self.name}:wait"
         )
+
+    async def _wait(self, command: tuple[Any, ...], streams: Sequence[Stream]) -> None:
+        """Wait inside Redis, and hand what comes to the workers without a detour."""
+        try:
+            answer = await self._waiting_wire.call(*command, block_seconds=WAIT_SECONDS)
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            return  # the next look says what is missing
+        if not self.policy.ordered:
+            self.work.accept(self._group.waited(answer, streams))
 
     async def _stop_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -311,14 +321,7 @@ class Subscriber:
             waker.cancel()
         if waiting is not None and waiting.done():
             self._waiting = None
-            try:
-                answer = waiting.result()
-            except ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
-                    raise
-                return
-            if not self.policy.ordered:
-                self.work.accept(self._group.waited(answer, self._waited_for))
+            waiting.result()
         elif waiting is not None and self.work.done:
             await self._settle()
 

@@ -79,9 +79,9 @@ class Consumers:
             for subscription in everything.subscriptions
             for looper in self._parts(subscription, redis_url, sessions, around)
         ]
-        self._bodies = Bodies(redis=self._redis, streams=self._streams)
+        self.bodies = Bodies(redis=self._redis, streams=self._streams)
         for projection in everything.projections:
-            projector = Projector(projection=projection, pool=self._pool, bodies=self._bodies)
+            projector = Projector(projection=projection, pool=self._pool, bodies=self.bodies)
             self.projectors[projection.name] = projector
             looper = Looper(name=f"projection:{projection.name}", part=projector)
             self._projecting.append(looper)
@@ -148,6 +148,6 @@ class Consumers:
             await asyncio.gather(*(looper.stop() for looper in self._loopers))
             await asyncio.gather(*(subscriber.close() for subscriber in self.subscribers.values()))
         finally:
-            await self._bodies.close()
+            await self.bodies.close()
             await self._pool.close()
             await self._redis.aclose()
