@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 2.0
 COMMAND_TIMEOUT_SECONDS = 5.0
 MAX_CONNECTIONS = 50
-#: Streams whose ids we choose came with 5.0; what COS is tested on is 6.2.
+#: Claims by idle time and trimming by id came with 6.2, which is also what COS is tested on.
 MIN_VERSION = (6, 2)
 
 #: What the client raises when Redis cannot be reached or has gone in mid-command.
