@@ -22,6 +22,8 @@ PAGE = 50
 #: Records that one page of a filter looks through; there is no index on what a person may filter by, so this is what
 #: keeps a page's cost the same however large the log is.
 WINDOW = 10_000
+#: The same where each record's data must be read for it.
+DATA_WINDOW = 3_000
 #: Stored bytes past which a row shows no excerpt: it would have to be read whole for it.
 _LARGE = 8192
 _EXCERPT = 400
@@ -51,6 +53,11 @@ class Filter:
         """Say whether rows must be looked at one by one."""
         return bool(self.type or self.subject or self.holds)
 
+    @property
+    def window(self) -> int:
+        """Give how many records one page looks through."""
+        return min(DATA_WINDOW, WINDOW) if self.holds else WINDOW
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -73,7 +80,7 @@ class Found:
     Attributes:
         rows: newest first.
         older: position that the next page takes as `before`.
-        searched_out: whether the page ended because it had looked through WINDOW records, not because it was full.
+        searched_out: whether the page ended because it had looked through so many records, not because it was full.
     """
 
     rows: list[Row]
@@ -96,7 +103,7 @@ async def modules(session: AsyncSession) -> list[str]:
 
 
 async def find(session: AsyncSession, wanted: Filter, *, limit: int = PAGE) -> Found:
-    """Give the newest rows that match, below `before`; looks through WINDOW records at most."""
+    """Give the newest rows that match, below `before`; looks through `wanted.window` records at most."""
     floor = await _floor(session, wanted) if wanted.searches else None
     statement = _matching(_columns(), wanted)
     if floor is not None:
@@ -109,8 +116,8 @@ async def find(session: AsyncSession, wanted: Filter, *, limit: int = PAGE) -> F
 
 
 async def _floor(session: AsyncSession, wanted: Filter) -> Position | None:
-    """Give the position that lies WINDOW records back, None when there are not so many; reads the index alone."""
-    statement = _within(select(record.c.xact, record.c.seq), wanted).offset(WINDOW - 1).limit(1)
+    """Give the position that lies so many records back, None when there are not so many; reads the index alone."""
+    statement = _within(select(record.c.xact, record.c.seq), wanted).offset(wanted.window - 1).limit(1)
     found = (await session.execute(statement)).one_or_none()
     return None if found is None else Position(int(found.xact), found.seq)
 

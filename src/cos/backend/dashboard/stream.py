@@ -31,6 +31,6 @@ async def load(asked: Asked) -> dict[str, Any]:
         "newest": found.rows[0].position if found.rows else "",
         "older": found.older and "/ui/events?" + urlencode({**kept, "before": str(found.older)}),
         "searched_out": found.searched_out,
-        "window": log.WINDOW,
+        "window": wanted.window,
         "first_url": "/ui/events" + ("?" + urlencode(kept) if kept else ""),
     }

@@ -187,7 +187,11 @@
     }
     $(".side nav a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     titleState();
-    connect();
+    // The stream brings every part once; the page is painted before that.
+    let begun = false;
+    const once = () => { if (!begun) { begun = true; connect(); } };
+    requestAnimationFrame(() => requestAnimationFrame(once));
+    setTimeout(once, 500);
     document.body.addEventListener("htmx:pushedIntoHistory", () => { close(); connect(); });
     window.addEventListener("popstate", () => location.reload());
     window.addEventListener("pagehide", () => source?.close());
