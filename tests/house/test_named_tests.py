@@ -26,3 +26,22 @@ def test_it_exists(root, node_id) -> None:
         inner = {child.name: child for child in ast.iter_child_nodes(node) if hasattr(child, "name")}
         assert name in inner
         node = inner[name]
+
+
+FILES = [
+    "tests/common/test_pubsub.py",
+    "tests/common/test_pubsub_circuit_breaker.py",
+    "tests/integration/test_redis_foundation.py",
+    "tests/integration/test_redis_pubsub.py",
+    "tests/integration/test_redis_performance.py",
+    "tests/performance/test_production_readiness.py",
+    "tests/unit/common/test_redis_pubsub_comprehensive.py",
+    "tests/unit/backend/cc/test_logging_redis_simple.py",
+]
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_the_file_exists_and_holds_tests(root, path) -> None:
+    tree = ast.parse((root / path).read_text())
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    assert [node for node in ast.walk(tree) if isinstance(node, functions) and node.name.startswith("test_")]
