@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cos.testing.eventually import eventually as _eventually
 from cos.testing.services import kit_of
 
 if TYPE_CHECKING:
@@ -69,4 +68,6 @@ def faults(request: pytest.FixtureRequest, cos_faults: Faults) -> Iterator[Fault
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
     """Give what polls until something is true; it is awaited in an async test."""
-    return _eventually
+    from cos.testing.eventually import eventually as poll  # noqa: PLC0415  (nothing is loaded before it is used)
+
+    return poll

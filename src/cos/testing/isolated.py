@@ -62,8 +62,8 @@ class IsolatedDatabase:
         """Let an engine of the application use this database until the test ends, or until the `with` block does.
 
         Args:
-            thing: an engine, an AsyncEngine, a session maker, a session, or Flask-SQLAlchemy's `db`. It may have been
-                made for any address; nothing is ever sent there.
+            thing: an engine, an AsyncEngine, a session maker, or a session. It may have been made for any address;
+                nothing is ever sent there.
 
         Raises:
             BadInput: there is no engine behind it.

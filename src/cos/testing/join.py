@@ -46,13 +46,22 @@ def engine_of(thing: Any) -> Engine:
         options.get("bind") if isinstance(options, dict) else None,
         getattr(thing, "session_factory", None),
         getattr(thing, "bind", None),
-        getattr(thing, "engine", None),
+        _engine_attribute(thing),
     ):
         if inner is not None and inner is not thing:
             return engine_of(inner)
     raise BadInput(
         f"join() was given {thing!r}, behind which there is no engine: give it an engine, a session maker or a session."
     )
+
+
+def _engine_attribute(thing: Any) -> Any:
+    try:
+        return getattr(thing, "engine", None)
+    except RuntimeError as error:
+        raise BadInput(
+            f"The engine of {thing!r} is known only in an application context: with app.app_context(), give db.engine."
+        ) from error
 
 
 class OneConnection(StaticPool):
