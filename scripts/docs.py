@@ -79,7 +79,7 @@ def commands() -> str:
 
 
 def _tree() -> TyperGroup:
-    tree = cast("TyperGroup", typer.main.get_command(cli.app))
+    tree = cast("TyperGroup", typer.main.get_command(cli.tree()))
     for point in entry_points(group="cos.commands"):
         if point.value.startswith("cos."):
             tree.add_command(typer.main.get_command(point.load()), point.name)

@@ -1,5 +1,14 @@
 """COS, the Creative Operating System: what happens in an author's work, recorded once, announced once."""
 
-from importlib.metadata import version
+from typing import Any
 
-__version__ = version("cos")
+__version__: str
+
+
+def __getattr__(name: str) -> Any:
+    # Asked for when needed: to read what is installed takes longer than many a command.
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415  (as above)
+
+        return version("cos")
+    raise AttributeError(name)

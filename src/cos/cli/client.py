@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import httpx
+# httpx would load its own command line, and a terminal's worth of modules with it; None says: there is none.
+sys.modules.setdefault("httpx._main", cast("Any", None))
+import httpx  # noqa: E402  (after the line above)
 
-from cos.errors import BadSetting, CosError, NotRunning, Unavailable
-from cos.infra.folder import DataFolder
+from cos.errors import BadSetting, CosError, NotRunning, Unavailable  # noqa: E402
+from cos.infra.folder import DataFolder  # noqa: E402
 
 if TYPE_CHECKING:
     from cos.config import Settings

@@ -13,6 +13,11 @@ from cos.cli.screen import counting, say, show_json, standard_output
 app = typer.Typer(no_args_is_help=True)
 
 
+def add_to(tree: typer.Typer) -> None:
+    """Add this group to the tree."""
+    tree.add_typer(app, name="export", help="Bring events out into a file.")
+
+
 @app.callback()
 def _group() -> None:
     """Bring events out."""

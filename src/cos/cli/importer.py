@@ -34,6 +34,11 @@ _CHUNK_BYTES = 128 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
+def add_to(tree: typer.Typer) -> None:
+    """Add this group to the tree."""
+    tree.add_typer(app, name="import", help="Bring events in from a file.")
+
+
 @app.callback()
 def _group() -> None:
     """Bring events in."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from cos.errors import BadSetting, CosError, PostgresUnreachable, WrongPassword
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 30.0
@@ -117,6 +117,10 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
         url: as for `connect`.
         pool_size: most connections open at once.
     """
+    # Here, for it takes longer to load than many a command to run, and most of those only connect.
+    from sqlalchemy import event  # noqa: PLC0415
+    from sqlalchemy.exc import DisconnectionError  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
     async def creator() -> asyncpg.Connection[Any]:
         return await connect(url, name="cos session")

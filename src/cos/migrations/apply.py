@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from sqlalchemy import Connection
 
 from cos.common import db
 from cos.errors import NewerDatabase, PostgresUnreachable, ServerTooOld
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 #: The newest revision in `versions/`; a test holds that it is.
 HEAD = "0005"

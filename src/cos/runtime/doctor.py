@@ -14,8 +14,8 @@ from cos.errors import CosError
 from cos.infra.binaries import find_postgres_bin, find_redis_server, read_version
 from cos.infra.folder import DataFolder
 from cos.migrations.apply import HEAD
+from cos.runtime.listener import bind
 from cos.runtime.mending import faults
-from cos.runtime.server import bind
 from cos.runtime.status import status
 
 if TYPE_CHECKING:

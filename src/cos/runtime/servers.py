@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
-from cos.common import redis as redis_client
 from cos.errors import BadSetting
 from cos.infra.postgres import EmbeddedPostgres
 from cos.infra.redis import EmbeddedRedis
 from cos.infra.server import ExternalServer, Server
-from cos.migrations.apply import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,14 +22,23 @@ if TYPE_CHECKING:
 class Servers:
     """The two servers of a COS; entering the context starts what is ours and migrates, leaving stops what is ours."""
 
-    def __init__(self, *, settings: Settings, folder: DataFolder, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        folder: DataFolder,
+        progress: Callable[[str], None],
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
         """Choose the servers; nothing is started.
 
         Args:
             settings: `database_url` and `redis_url` name given servers.
             folder: where embedded ones live.
             progress: told one line a step.
+            meanwhile: called in a thread while they start; they are not used before it has returned.
         """
+        self._meanwhile = meanwhile
         self._progress = progress
         self._stack = AsyncExitStack()
         self.postgres: Server = (
@@ -45,12 +53,16 @@ class Servers:
         )
 
     async def __aenter__(self) -> Self:
-        """Start Postgres, then Redis, then migrate."""
+        """Start both at once, then migrate."""
         try:
-            await self._start("Postgres", self.postgres)
-            await self._start("Redis", self.redis)
+            loading = asyncio.create_task(asyncio.to_thread(self._meanwhile), name="servers:meanwhile")
+            try:
+                await self._start_both()
+            finally:
+                await asyncio.wait([loading])
+            loading.result()
             await check_redis(self.redis.url)
-            applied = await migrate(self.postgres.url)
+            applied = await _migrate(self.postgres.url)
             self._progress("Database    migrated" if applied else "Database    up to date")
         except BaseException:
             await self._stack.aclose()
@@ -63,16 +75,33 @@ class Servers:
         """Stop what is ours, last started first."""
         await self._stack.aclose()
 
-    async def _start(self, name: str, server: Server) -> None:
-        self._stack.push_async_callback(server.stop)
-        await server.start()
-        self._progress(
-            f"{name:<12}{'given' if server.state == 'external' else f'running (pid {server.pid})'}"
-        )
+    async def _start_both(self) -> None:
+        both = {"Postgres": self.postgres, "Redis": self.redis}
+        starting = []
+        for name, server in both.items():
+            self._stack.push_async_callback(server.stop)
+            starting.append(asyncio.create_task(server.start(), name=f"start-{name}"))
+        try:
+            for (name, server), task in zip(both.items(), starting, strict=True):
+                await task
+                state = "given" if server.state == "external" else f"running (pid {server.pid})"
+                self._progress(f"{name:<12}{state}")
+        finally:
+            for task in starting:
+                task.cancel()  # the other one, if this one failed
+            await asyncio.wait(starting)
+
+
+async def _migrate(url: str) -> bool:
+    from cos.migrations.apply import migrate  # noqa: PLC0415  (loaded while the servers start)
+
+    return await migrate(url)
 
 
 async def check_redis(url: str) -> None:
     """Prove that the Redis can be used; raises what `cos.common.redis.check` raises."""
+    from cos.common import redis as redis_client  # noqa: PLC0415  (loaded while the servers start)
+
     client = redis_client.create_redis(url)
     try:
         await redis_client.check(client, url)

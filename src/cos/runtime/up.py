@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import structlog
 
 import cos
-from cos.backend.app import create_app, with_edge
 from cos.common import clock
 from cos.common.looper import Looper
 from cos.infra.folder import DataFolder
 from cos.infra.rotation import Rotation
-from cos.migrations.apply import migrate
-from cos.runtime.core import Core
-from cos.runtime.highways import found
-from cos.runtime.mender import Mender
-from cos.runtime.server import ApiServer, bind
+from cos.runtime.listener import bind
 from cos.runtime.servers import Servers, check_redis, given_urls
 from cos.runtime.signals import Signals
 
 if TYPE_CHECKING:
     from cos.config import Settings
     from cos.infra.server import Server
+    from cos.runtime.core import Core
+    from cos.runtime.server import ApiServer
 
 _log = structlog.get_logger("cos.up")
 
 _WATCH_SECONDS = 0.5
+#: Python's own: what the command line set is for loading.
+_USUAL = (700, 10, 10)
 
 Progress = Callable[[str], None]
 
@@ -109,12 +110,14 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         listener = bind(settings.port)
         stack.callback(listener.close)
         progress(f"Data        {folder.path}")
-        highways = found(settings)
         servers = await stack.enter_async_context(
-            Servers(settings=settings, folder=folder, progress=progress)
+            Servers(settings=settings, folder=folder, progress=progress, meanwhile=_load)
         )
+        from cos.runtime import parts  # noqa: PLC0415  (see `_load`)
+
+        highways = parts.found(settings)
         core = await stack.enter_async_context(
-            Core(
+            parts.Core(
                 settings=settings,
                 database_url=servers.postgres.url,
                 redis_url=servers.redis.url,
@@ -127,7 +130,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         rotation = Looper(name="logs", part=Rotation(folder=folder.logs, limits=settings))
         stack.push_async_callback(rotation.stop)
         rotation.start()
-        mender = Looper(name="mender", part=Mender(monitor=core.monitor, servers=_ours(servers)))
+        mender = Looper(name="mender", part=parts.Mender(monitor=core.monitor, servers=_ours(servers)))
         stack.push_async_callback(mender.stop)
         mender.start()
         api = await _serve(stack, core, listener)
@@ -140,6 +143,13 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         ready(api.url)
         await signals.stopping.wait()
         progress("Stopping …")
+
+
+def _load() -> None:
+    """Load the web framework and all that stands on it; takes longer than the servers take to start."""
+    import_module("cos.runtime.parts")
+    gc.freeze()  # none of it will ever be rubbish
+    gc.set_threshold(*_USUAL)
 
 
 def _ours(servers: Servers) -> dict[str, Server]:
@@ -174,12 +184,14 @@ async def worker(settings: Settings, *, progress: Progress, ready: Callable[[str
 
 
 async def _part(settings: Settings, *, api: bool, progress: Progress) -> Core:
-    highways = [] if api else found(settings)
+    from cos.runtime import parts  # noqa: PLC0415  (see `_load`)
+
+    highways = [] if api else parts.found(settings)
     database_url, redis_url = given_urls(settings, DataFolder.open(settings.data_dir))
     await check_redis(redis_url)
-    applied = await migrate(database_url)
+    applied = await parts.migrate(database_url)
     progress("Database    migrated" if applied else "Database    up to date")
-    return Core(
+    return parts.Core(
         settings=settings,
         database_url=database_url,
         redis_url=redis_url,
@@ -196,8 +208,10 @@ def _tell(core: Core, progress: Progress) -> None:
 
 
 async def _serve(stack: AsyncExitStack, core: Core, listener: Any) -> ApiServer:
-    api = ApiServer(
-        app=with_edge(create_app(core.services())),
+    from cos.runtime import parts  # noqa: PLC0415  (see `_load`)
+
+    api = parts.ApiServer(
+        app=parts.with_edge(parts.create_app(core.services())),
         listener=listener,
         stop_timeout_seconds=core.settings.stop_timeout_seconds,
     )

@@ -1,0 +1,10 @@
+"""What a COS process is made of besides its servers; apart, so that it is loaded while those start."""
+
+from cos.backend.app import create_app, with_edge
+from cos.migrations.apply import migrate
+from cos.runtime.core import Core
+from cos.runtime.highways import found
+from cos.runtime.mender import Mender
+from cos.runtime.server import ApiServer
+
+__all__ = ["ApiServer", "Core", "Mender", "create_app", "found", "migrate", "with_edge"]
