@@ -13,9 +13,13 @@ from cos.cli.options import ApiUrl, DataDir, Json, settings
 from cos.cli.screen import say, show_json, show_table, standard_input
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
 _POLL_SECONDS = 0.25
+#: The feed sends a heartbeat four times as often.
+_FEED_TIMEOUT = 60.0
 _RETRY_LIMIT_SECONDS = 60.0
 _SHOWN_DATA = 80
 
@@ -132,11 +136,11 @@ def tail(
     """Follow the log live, each event once and in order, until Ctrl-C."""
     import time
 
-    from cos.cli.client import answer, api
+    from cos.cli.client import api
     from cos.errors import NotRunning, Unavailable
 
     filters = {"module": module, "type": event_type, "subject": subject}
-    params = {name: value for name, value in filters.items() if value is not None} | {"settled": "true"}
+    params = {name: value for name, value in filters.items() if value is not None}
     given = settings(data_dir=data_dir)
     after = since
     lost_seconds = 0.0
@@ -145,21 +149,44 @@ def tail(
         try:
             with api(given, api_url) as client:
                 after = _last_position(client) if after is None else after
-                while True:
-                    page = answer(client.get("/events", params={**params, "after": after, "limit": "1000"}))
-                    connected, lost_seconds = True, 0.0
-                    for event in page["events"]:
-                        after = event["position"]
+                for position, event in _followed(client, params, after):
+                    after, connected, lost_seconds = position, True, 0.0
+                    if event is not None:
                         say(json.dumps(event, ensure_ascii=False) if as_json else "  ".join(_row(event)))
-                    sys.stdout.flush()
-                    if page["next"] is None:
-                        time.sleep(_POLL_SECONDS)
+                        sys.stdout.flush()
         except (Unavailable, NotRunning):
-            # COS may only be restarting: the position is ours, so nothing is missed.
-            lost_seconds += _POLL_SECONDS
             if not connected or lost_seconds > _RETRY_LIMIT_SECONDS:
                 raise
-            time.sleep(_POLL_SECONDS)
+        # COS may only be restarting: the position is ours, so nothing is missed.
+        lost_seconds += _POLL_SECONDS
+        time.sleep(_POLL_SECONDS)
+
+
+def _followed(
+    client: httpx.Client, params: dict[str, str], after: str
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Give each event of the live feed with its position; first a None, when the feed stands."""
+    from cos.cli.client import answer
+
+    with client.stream(
+        "GET", "/events/stream", params={**params, "since": after}, timeout=_FEED_TIMEOUT
+    ) as feed:
+        if not feed.is_success:
+            feed.read()
+            answer(feed)
+        yield after, None
+        data: list[str] = []
+        for line in feed.iter_lines():
+            name, _, value = line.partition(": ")
+            if name == "id":
+                after = value
+            elif name == "data":
+                data.append(value)
+            elif name == "event":
+                return  # the feed says that it ends, and why; what is missed is asked for again
+            elif not line and data:
+                yield after, json.loads("\n".join(data))
+                data = []
 
 
 def _last_position(client: httpx.Client) -> str:
