@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from cos.common.pool import Pool
 
 REFRESH_SECONDS = 0.5
+PATIENCE_SECONDS = 0.5
+#: After an answer that did not come the next question waits so much longer.
+AWAY_SECONDS = 3.0
 
 
 class Directory:
@@ -36,13 +40,16 @@ class Directory:
         if self._known is not None and clock.monotonic() - self._asked_at < REFRESH_SECONDS:
             return self._known
         async with self._asking:
-            if self._known is None or clock.monotonic() - self._asked_at >= REFRESH_SECONDS:
-                try:
-                    self._known = await self._ask()
-                except CosError:
-                    if self._known is None:
-                        raise
+            if self._known is None:
+                self._known = await self._ask()
                 self._asked_at = clock.monotonic()
+            elif clock.monotonic() - self._asked_at >= REFRESH_SECONDS:
+                # Who reads must not wait for a Postgres that is away or frozen: what was known goes on for a while.
+                self._asked_at = clock.monotonic() + AWAY_SECONDS
+                with suppress(CosError, TimeoutError):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        self._known = await self._ask()
+                        self._asked_at = clock.monotonic()
             return self._known
 
     async def _ask(self) -> tuple[int, tuple[str, ...]]:
