@@ -55,6 +55,7 @@ PAGES = (
     "/ui/readers",
     "/ui/letters",
     "/ui/modules",
+    "/ui/notes",
     "/ui/system",
 )
 

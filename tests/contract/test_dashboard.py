@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-PAGES = ("/", "/ui/events", "/ui/readers", "/ui/letters", "/ui/modules", "/ui/system")
+PAGES = ("/", "/ui/events", "/ui/readers", "/ui/letters", "/ui/modules", "/ui/notes", "/ui/system")
 HTMX = {"HX-Request": "true"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 

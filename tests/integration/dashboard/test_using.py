@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-PAGES = ("/", "/ui/events", "/ui/readers", "/ui/letters", "/ui/modules", "/ui/system")
+PAGES = ("/", "/ui/events", "/ui/readers", "/ui/letters", "/ui/modules", "/ui/notes", "/ui/system")
 SCREENS = ((1440, 900), (1024, 768), (390, 844), (360, 780))
 
 

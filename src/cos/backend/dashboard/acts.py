@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from cos.backend.cc import service as cc
 from cos.backend.cc.schemas import ModuleIn, ModulePatch
@@ -20,6 +20,8 @@ from cos.backend.dashboard.words import plural
 from cos.backend.deps import ServicesDep
 from cos.backend.highway import service as highway
 from cos.backend.highway.schemas import LettersMeant
+from cos.backend.scratch import service as scratch
+from cos.backend.scratch.schemas import NoteIn, NotePatch
 from cos.errors import NotFound
 from cos.memory import projections
 
@@ -48,6 +50,32 @@ async def act_on_module(request: Request, module_id: str, act: str, services: Se
         else:
             raise NotFound(f"A module cannot be asked to {ascii(act)[:40]}.")
     return await _acted(request, "modules", said)
+
+
+@router.post("/ui/notes")
+async def keep_note(request: Request, services: ServicesDep) -> Response:
+    """Keep a scratch note."""
+    given = await filled(request, NoteIn)
+    async with services.sessions() as db, db.begin():
+        made = await scratch.create(db, given, services.settings)
+    return await _acted(request, "notes", f"{made.key} is kept.")
+
+
+@router.post("/ui/notes/{note_id}/{act}")
+async def act_on_note(
+    request: Request, note_id: Annotated[int, Path(ge=1, lt=2**63)], act: str, services: ServicesDep
+) -> Response:
+    """Change or delete a scratch note."""
+    async with services.sessions() as db, db.begin():
+        if act == "change":
+            made = await scratch.change(db, note_id, await filled(request, NotePatch, blank="content"))
+            said = f"{made.key} is kept."
+        elif act == "remove":
+            await scratch.remove(db, note_id)
+            said = "The note is deleted."
+        else:
+            raise NotFound(f"A note cannot be asked to {ascii(act)[:40]}.")
+    return await _acted(request, "notes", said)
 
 
 @router.post("/ui/letters/{act}")

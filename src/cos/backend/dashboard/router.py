@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import mimetypes
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from starlette.responses import StreamingResponse
 
 from cos.backend.dashboard import acts, health, letters, pages
@@ -17,6 +17,7 @@ from cos.backend.dashboard.route import PageRoute
 from cos.backend.dashboard.view import Asked, View
 from cos.backend.dashboard.views import BY_NAME
 from cos.backend.deps import ServicesDep
+from cos.backend.scratch import service as scratch
 from cos.errors import NotFound
 from cos.memory import reader
 
@@ -78,6 +79,16 @@ async def letter(request: Request, letter_id: UUID, services: ServicesDep) -> Re
         context = await letters.one(db, letter_id)
     title = context["letter"].type or "Unreadable event"
     return await _opened(request, "letter", view="letters", title=title, context=context)
+
+
+@router.get("/ui/notes/{note_id}")
+async def note(
+    request: Request, note_id: Annotated[int, Path(ge=1, lt=2**63)], services: ServicesDep
+) -> Response:
+    """Show one scratch note, to be changed."""
+    async with services.sessions() as db, db.begin():
+        found = await scratch.get(db, note_id=note_id, extend=False)
+    return await _opened(request, "note", view="notes", title=found.key, context={"note": found})
 
 
 @router.get("/ui/{name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cos.backend.dashboard import letters, modules, overview, readers, stream, system
+from cos.backend.dashboard import letters, modules, notes, overview, readers, stream, system
 from cos.backend.dashboard.view import View
 
 VIEWS = (
@@ -17,6 +17,7 @@ VIEWS = (
     View(name="readers", title="Readers", key="r", load=readers.load, parts=("readers",), every=4),
     View(name="letters", title="Dead letters", key="d", load=letters.load, parts=("letters",), every=2),
     View(name="modules", title="Modules", key="m", load=modules.load, parts=("modules",), every=2),
+    View(name="notes", title="Notes", key="n", load=notes.load, parts=("notes",), every=2),
     View(name="system", title="System", key="s", load=system.load, parts=("system",), every=4),
 )
 BY_NAME = {view.name: view for view in VIEWS}
