@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cos.testing.benchmark import Side
     from cos.testing.comparison import Comparison, Measured
 
-_NAME = "cos.measured"
+_NAME = "cos_measured"
 
 
 class Tripped(CosError, AssertionError):

@@ -8,7 +8,6 @@ import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprFileLocation, ReprTracebackNative
 
 from cos.errors import CosError
-from cos.testing.sites import MACHINERY, kind_of
 
 
 @pytest.hookimpl(wrapper=True)
@@ -30,6 +29,8 @@ def show_plainly(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
         call: the phase that failed.
         report: of it; left as it is when the error came from anywhere else.
     """
+    from cos.testing.sites import MACHINERY, kind_of  # noqa: PLC0415  (most runs have no failure)
+
     error = call.excinfo.value if call.excinfo else None
     if error is None:
         return

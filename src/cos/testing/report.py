@@ -1,7 +1,7 @@
 """The report: one JSON line for each result of a run, with the exceptions, all frames, seeds, faults and worker.
 
 Off by default: `--cos-report FILE` or the ini setting `cos_report` writes it. `cos green scan --from FILE` reads it.
-What a test writes into its user properties under `cos.fault` or `cos.measured` stands in its line as `faults` and
+What a test writes into its user properties under `cos_fault` or `cos_measured` stands in its line as `faults` and
 `measured`.
 """
 
@@ -16,12 +16,11 @@ from typing import IO, Any
 import pytest
 
 from cos.testing import stopwatch
-from cos.testing.chain import chain_of, inner_of
 from cos.testing.results import SEEDS, outcome_of, worker_of
 
 _NAME = "cos-report"
 _CHAIN = "cos_chain"
-_PROPERTIES = {"cos.fault": "faults", "cos.measured": "measured"}
+_PROPERTIES = {"cos_fault": "faults", "cos_measured": "measured"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,6 +61,8 @@ class Attachments:
         self, call: pytest.CallInfo[None]
     ) -> Generator[None, Any, pytest.TestReport]:
         """Attach what a phase raised."""
+        from cos.testing.chain import chain_of  # noqa: PLC0415  (loaded when there is something to tell)
+
         report: pytest.TestReport = yield
         if call.excinfo is not None and report.failed:
             setattr(report, _CHAIN, chain_of(call.excinfo.value, self._root))
@@ -70,6 +71,8 @@ class Attachments:
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self) -> Generator[None, Any, pytest.CollectReport]:
         """Attach what a module's import raised."""
+        from cos.testing.chain import chain_of, inner_of  # noqa: PLC0415
+
         report: pytest.CollectReport = yield
         call = getattr(report, "call", None)
         if report.failed and call is not None and call.excinfo is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dis
 import functools
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
 _HERE = str(Path(__file__).parent) + os.sep
-_ASYNCIO = str(Path(asyncio.__file__).parent) + os.sep
+_ASYNCIO = os.path.join(sysconfig.get_path("stdlib"), "asyncio") + os.sep  # noqa: PTH118
 _LIBRARIES = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )

@@ -12,7 +12,7 @@ from cos.green.read import read_run
 TESTS = """
     import pytest, product
     def test_passes(record_property):
-        record_property("cos.fault", {"redis": "kill"})
+        record_property("cos_fault", {"redis": "kill"})
         record_property("size", 3)
     def test_fails(): product.outer()
     @pytest.fixture
