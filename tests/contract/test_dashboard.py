@@ -193,7 +193,8 @@ class TestLive:
         seen: set[str] = set()
         async with served.stream("GET", "/ui/live/overview") as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
-            async for line in answer.aiter_lines():
+            lines = answer.aiter_lines()  # held: where nobody holds it, a `break` hangs up
+            async for line in lines:
                 if line.startswith("data: part-"):
                     seen.add(line.removeprefix("data: part-"))
                 if {"state", "dead", "lede", "flow", "health", "latest"} <= seen:
