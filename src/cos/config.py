@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     log_files: int = Field(
         default=3, ge=0, le=100, description="How many older files of each log are kept beside it."
     )
+    otlp_url: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
+        default=None,
+        description="Where spans are sent (OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces); without it none "
+        "are made. Needs the extra `telemetry`.",
+    )
     fsync: bool = Field(
         default=True,
         description="Whether the embedded Postgres waits for the disk; off (tests only), a power cut loses data.",

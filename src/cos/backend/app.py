@@ -20,6 +20,7 @@ from cos.backend.events.router import router as events
 from cos.backend.events.schemas import EVENT_SCHEMAS
 from cos.backend.highway.router import router as highway
 from cos.backend.scratch.router import router as scratch
+from cos.backend.traced import Traced
 
 #: Every feature that is served, by the name that `/cc/config` shows.
 FEATURES = {"cc": cc, "events": events, "highway": highway, "scratch": scratch, "dashboard": dashboard}
@@ -80,7 +81,8 @@ def create_app(services: Services) -> FastAPI:
 
 def with_edge(app: FastAPI) -> ASGIApp:
     """Wrap the app in its edge; what a server serves."""
-    return Edge(app)
+    telemetry = app.state.services.telemetry
+    return Edge(app if telemetry is None else Traced(app, telemetry=telemetry))
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
@@ -24,6 +24,9 @@ from cos.memory.recorder import Doorbell, Recorder
 from cos.memory.signs import Signs
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
+
+if TYPE_CHECKING:
+    from cos.common.telemetry import Telemetry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class Services:
         janitor: asks for work on the scratch notes in the background, `cleanup` or `stats`.
         feed: hands the log to who follows it live.
         in_flight: tells how many events this process's handlers work on.
+        telemetry: opens spans; None when none are wanted.
         started_at_seconds: monotonic time at which this process began to serve.
     """
 
@@ -62,6 +66,7 @@ class Services:
     janitor: Callable[[str], None]
     in_flight: Callable[[], int]
     feed: Feed
+    telemetry: Telemetry | None
     started_at_seconds: float
 
     @property

@@ -52,4 +52,7 @@ def _with_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> 
     request_id = context.request_id.get()
     if request_id is not None:
         event["request_id"] = request_id
+    trace_id = context.trace_id_of(context.traceparent.get())
+    if trace_id is not None:
+        event["trace_id"] = trace_id
     return event

@@ -14,14 +14,14 @@ So it may be killed at any moment, run twice, or lose Redis, and each record is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import RedisError
 
-from cos.common import clock, db
+from cos.common import clock, db, messages
 from cos.common import redis as redis_client
 from cos.errors import CosError
 from cos.memory import generation, sql
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import asyncpg
     from redis.asyncio import Redis
 
+    from cos.common.telemetry import Telemetry
     from cos.memory.generation import Generation
 
 _log = structlog.get_logger("cos.relay")
@@ -64,6 +65,7 @@ class Relay:
         poll_seconds: float = 0.25,
         shard: int = 0,
         announced: Callable[[], None] | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Take what is needed; connections are made by the turns.
 
@@ -76,6 +78,7 @@ class Relay:
             poll_seconds: how long to wait when nothing rings.
             shard: which relay this is; only one relay of a shard works at a time.
             announced: told after each batch that was added.
+            telemetry: opens a span for each event that was announced, under the event's own trace; None for none.
         """
         self._url = url
         self._redis = redis
@@ -84,6 +87,7 @@ class Relay:
         self._poll_seconds = poll_seconds
         self._shard = shard
         self._announced = announced
+        self._telemetry = telemetry
         self._redis_url = redis_url
         self._connection: asyncpg.Connection[Any] | None = None
         self._settled: Any = None
@@ -261,9 +265,20 @@ class Relay:
             self._lose()
             return
         self._cursor = last
+        if self._telemetry is not None:
+            for _, _, events in batches:
+                self._trace(self._telemetry, events)
         if self._announced is not None:
             self._announced()
         self._behind_horizon_seconds = 0.0
+
+    @staticmethod
+    def _trace(telemetry: Telemetry, events: Sequence[tuple[Position, str]]) -> None:
+        for position, text in events:
+            event = messages.decode(text)
+            if event.traceparent is not None:
+                with telemetry.span("announce", parent=event.traceparent, kind="producer") as span:
+                    span.set_attribute("cos.position", str(position))
 
     def _by_module(
         self, rows: Iterable[asyncpg.Record]

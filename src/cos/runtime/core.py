@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from cos.backend.cc.health import Keeper
-from cos.backend.cc.logging import DOORBELL, LIMITS
+from cos.backend.cc.logging import DOORBELL, LIMITS, TELEMETRY
 from cos.backend.deps import Services
 from cos.backend.scratch.janitor import Janitor
 from cos.common import clock, db
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from cos.common.telemetry import Telemetry
     from cos.config import Settings
+    from cos.memory.delivery import Event
 
 
 class Core:
@@ -57,6 +60,7 @@ class Core:
         api: bool = True,
         worker: bool = True,
         highways: Iterable[Highway] = (),
+        telemetry: Telemetry | None = None,
     ) -> None:
         """Build the parts; nothing connects before the context is entered.
 
@@ -67,8 +71,10 @@ class Core:
             api: whether this process records (sessions and recorder).
             worker: whether this process relays.
             highways: whose subscriptions this process runs.
+            telemetry: opens spans; None for none.
         """
         self.settings = settings
+        self.telemetry = telemetry
         self.database_url = database_url
         self.redis_url = redis_url
         self._api = api
@@ -85,6 +91,7 @@ class Core:
             batch=settings.relay_batch,
             poll_seconds=settings.relay_poll_seconds,
             announced=self._announced,
+            telemetry=telemetry,
         )
         self.relay_looper = Looper(name="relay", part=self.relay)
         self._listener = Looper(
@@ -112,6 +119,7 @@ class Core:
             info={
                 DOORBELL: self.doorbell,
                 LIMITS: Limits(settings.max_data_bytes, settings.max_data_depth),
+                TELEMETRY: telemetry,
             },
         )
         self._retention_pool = Pool(url=database_url, size=1, name="cos retention")
@@ -133,6 +141,7 @@ class Core:
             redis_url=redis_url,
             namespace=settings.redis_namespace,
             sessions=self.sessions,
+            around=None if telemetry is None else partial(_handled, telemetry),
         )
         self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
         self.janitor = Janitor(sessions=self.sessions, settings=settings)
@@ -174,6 +183,7 @@ class Core:
             janitor=self._ask_janitor,
             feed=self.feed,
             in_flight=lambda: sum(one.work.running for one in self.consumers.subscribers.values()),
+            telemetry=self.telemetry,
             started_at_seconds=clock.monotonic(),
         )
 
@@ -231,3 +241,13 @@ class Core:
     ) -> None:
         """Stop them, last started first."""
         await self._stack.aclose()
+
+
+def _handled(telemetry: Telemetry, group: str, events: Sequence[Event[Any]]) -> AbstractContextManager[Any]:
+    """Open the span of one call of a handler, under the (first) event's own trace."""
+    return telemetry.span(
+        f"handle {group}",
+        parent=events[0].envelope.traceparent,
+        kind="consumer",
+        attributes={"cos.group": group, "cos.events": len(events)},
+    )

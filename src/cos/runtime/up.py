@@ -20,6 +20,7 @@ from cos.infra.rotation import Rotation
 from cos.runtime.listener import bind
 from cos.runtime.servers import Servers, check_redis, given_urls
 from cos.runtime.signals import Signals
+from cos.runtime.telemetry import spans
 
 if TYPE_CHECKING:
     from cos.config import Settings
@@ -116,12 +117,14 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         from cos.runtime import parts  # noqa: PLC0415  (see `_load`)
 
         highways = parts.found(settings)
+        telemetry = await stack.enter_async_context(spans(settings.otlp_url))
         core = await stack.enter_async_context(
             parts.Core(
                 settings=settings,
                 database_url=servers.postgres.url,
                 redis_url=servers.redis.url,
                 highways=highways,
+                telemetry=telemetry,
             )
         )
         progress("Relay       running")
@@ -163,7 +166,7 @@ async def serve(settings: Settings, *, progress: Progress, ready: Callable[[str]
     async with AsyncExitStack() as stack:
         listener = bind(settings.port)
         stack.callback(listener.close)
-        core = await stack.enter_async_context(await _part(settings, api=True, progress=progress))
+        core = await _part(stack, settings, api=True, progress=progress)
         signals.on_reload.append(core.reload)
         api = await _serve(stack, core, listener)
         ready(api.url)
@@ -175,7 +178,7 @@ async def worker(settings: Settings, *, progress: Progress, ready: Callable[[str
     """Run the background parts alone, over servers that are there already, until a signal ends it."""
     signals = Signals(settings)
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(await _part(settings, api=False, progress=progress))
+        core = await _part(stack, settings, api=False, progress=progress)
         progress("Relay       running")
         _tell(core, progress)
         ready("")
@@ -183,7 +186,7 @@ async def worker(settings: Settings, *, progress: Progress, ready: Callable[[str
         progress("Stopping …")
 
 
-async def _part(settings: Settings, *, api: bool, progress: Progress) -> Core:
+async def _part(stack: AsyncExitStack, settings: Settings, *, api: bool, progress: Progress) -> Core:
     from cos.runtime import parts  # noqa: PLC0415  (see `_load`)
 
     highways = [] if api else parts.found(settings)
@@ -191,13 +194,17 @@ async def _part(settings: Settings, *, api: bool, progress: Progress) -> Core:
     await check_redis(redis_url)
     applied = await parts.migrate(database_url)
     progress("Database    migrated" if applied else "Database    up to date")
-    return parts.Core(
-        settings=settings,
-        database_url=database_url,
-        redis_url=redis_url,
-        api=api,
-        worker=not api,
-        highways=highways,
+    telemetry = await stack.enter_async_context(spans(settings.otlp_url))
+    return await stack.enter_async_context(
+        parts.Core(
+            settings=settings,
+            database_url=database_url,
+            redis_url=redis_url,
+            api=api,
+            worker=not api,
+            highways=highways,
+            telemetry=telemetry,
+        )
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -17,8 +18,12 @@ from cos.memory.event import DEFAULT_LIMITS, Limits, PromptTrace, new_event
 from cos.memory.position import Position
 from cos.memory.recorder import Doorbell
 
+if TYPE_CHECKING:
+    from cos.common.telemetry import Telemetry
+
 DOORBELL = "cos.doorbell"
 LIMITS = "cos.limits"
+TELEMETRY = "cos.telemetry"
 
 #: Names that older callers give to the members of a prompt trace.
 _PROMPT_ALIASES = {
@@ -94,23 +99,30 @@ async def log_l1(
         Conflict: `ordered` came too late.
         PostgresUnreachable: the connection was lost, and the transaction with it.
     """
-    parent = traceparent if traceparent is not None else context.traceparent.get()
-    limits: Limits = db.info.get(LIMITS, DEFAULT_LIMITS)
-    event = new_event(
-        type=event_type,
-        module=module,
-        data=payload,
-        subject=subject,
-        level=level,
-        request_id=request_id if request_id is not None else context.request_id.get(),
-        trace_id=trace_id if trace_id is not None else context.trace_id_of(parent),
-        traceparent=parent,
-        time=time,
-        idempotency_key=idempotency_key,
-        prompt=prompt_trace(prompt_data),
-        limits=limits,
+    telemetry: Telemetry | None = db.info.get(TELEMETRY)
+    around = (
+        nullcontext()
+        if telemetry is None or traceparent is not None
+        else telemetry.span("log_l1", parent=context.traceparent.get(), attributes={"cos.type": event_type})
     )
-    recorded = await l1_log.append(db, event, ordered=ordered)
+    with around:  # the record carries this span, so that who handles it later stands below it
+        parent = traceparent if traceparent is not None else context.traceparent.get()
+        limits: Limits = db.info.get(LIMITS, DEFAULT_LIMITS)
+        event = new_event(
+            type=event_type,
+            module=module,
+            data=payload,
+            subject=subject,
+            level=level,
+            request_id=request_id if request_id is not None else context.request_id.get(),
+            trace_id=trace_id if trace_id is not None else context.trace_id_of(parent),
+            traceparent=parent,
+            time=time,
+            idempotency_key=idempotency_key,
+            prompt=prompt_trace(prompt_data),
+            limits=limits,
+        )
+        recorded = await l1_log.append(db, event, ordered=ordered)
     ids = L1Ids(recorded.id, recorded.id, recorded.prompt_id, recorded.position, recorded.duplicate)
     if not recorded.duplicate:
         doorbell: Doorbell | None = db.info.get(DOORBELL)
