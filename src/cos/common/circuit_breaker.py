@@ -7,6 +7,9 @@ States, and who moves them:
 - *half-open*: exactly one call, the probe, passes; others are refused. Its success closes, its failure opens again.
   A probe that is cancelled proves nothing: the next call becomes the probe.
 
+Slow calls count as failures, also when their caller loses patience and cancels them: a server that hangs would
+otherwise never be told from one that works.
+
 A call that began before the breaker opened, and ends after, moves nothing: what it tells is old.
 """
 
@@ -48,6 +51,27 @@ class Snapshot:
     next_attempt_time: datetime | None
 
 
+@dataclass(slots=True)
+class Counts:
+    """What has happened since the breaker was made.
+
+    Attributes:
+        calls: that were let through.
+        refused: that were not.
+        failures: of those let through, slow ones included.
+        slow: that took longer than allowed.
+        opened: how often it stopped letting calls through, failed probes included.
+        closed: how often it began to again.
+    """
+
+    calls: int = 0
+    refused: int = 0
+    failures: int = 0
+    slow: int = 0
+    opened: int = 0
+    closed: int = 0
+
+
 class CircuitBreaker:
     """Guards the calls to one server. Not thread-safe: it belongs to one event loop."""
 
@@ -67,7 +91,7 @@ class CircuitBreaker:
             failures: exceptions that count against the server; any other passes through as a success.
             failure_threshold: failures in a row that open it, at least 1.
             reset_seconds: how long it stays open, above 0.
-            slow_seconds: a call that takes longer counts as a failure; None for no limit.
+            slow_seconds: a call that takes longer counts as a failure, cancelled or not; None for no limit.
 
         Raises:
             BadSetting: a number is out of range.
@@ -86,7 +110,7 @@ class CircuitBreaker:
         self._opened_at: float | None = None
         self._last_failure: datetime | None = None
         self._probing = False
-        self.failures_total = 0
+        self.counts = Counts()
 
     @property
     def state(self) -> State:
@@ -120,6 +144,7 @@ class CircuitBreaker:
 
     async def _probe(self, function: Callable[[], Awaitable[T]]) -> T:
         if self.state is State.OPEN or self._probing:
+            self.counts.refused += 1
             raise BreakerOpen(
                 f"{self.name} failed {self._count} times in a row and is left alone for a moment."
             )
@@ -131,32 +156,49 @@ class CircuitBreaker:
 
     async def _watched(self, function: Callable[[], Awaitable[T]], *, during: float | None) -> T:
         """Call and draw the conclusion, unless the breaker has opened, or opened again, since the call began."""
-        began = clock.monotonic()
+        self.counts.calls += 1
+        began = 0.0 if self._slow_seconds is None else clock.monotonic()
         try:
             result = await function()
         except self._failures:
+            self._was_slow(began)
             self._failed(during)
             raise
         except Exception:
-            self._succeeded(during)
+            self._ended(during, began)
             raise
-        if self._slow_seconds is not None and clock.monotonic() - began > self._slow_seconds:
+        except BaseException:
+            if self._was_slow(began):
+                self._failed(during)
+            raise
+        self._ended(during, began)
+        return result
+
+    def _was_slow(self, began: float) -> bool:
+        slow = self._slow_seconds is not None and clock.monotonic() - began > self._slow_seconds
+        self.counts.slow += slow
+        return slow
+
+    def _ended(self, during: float | None, began: float) -> None:
+        if self._was_slow(began):
             self._failed(during)
         else:
             self._succeeded(during)
-        return result
 
     def _failed(self, during: float | None) -> None:
-        self.failures_total += 1
+        self.counts.failures += 1
         if self._opened_at != during:
             return
         self._count += 1
         self._last_failure = clock.now()
         if self._count >= self._failure_threshold:
             self._opened_at = clock.monotonic()
+            self.counts.opened += 1
 
     def _succeeded(self, during: float | None) -> None:
         if self._opened_at != during:
             return
         self._count = 0
-        self._opened_at = None
+        if self._opened_at is not None:
+            self._opened_at = None
+            self.counts.closed += 1

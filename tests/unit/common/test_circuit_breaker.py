@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cos.common import clock
-from cos.common.circuit_breaker import BreakerOpen, CircuitBreaker, State
+from cos.common.circuit_breaker import BreakerOpen, CircuitBreaker, Counts, State
 from cos.errors import BadSetting
 
 
@@ -76,7 +76,7 @@ class TestClosed:
             await fail(subject, 1)
             await subject.call(fine)
         assert subject.state is State.CLOSED
-        assert subject.failures_total == 5
+        assert subject.counts.failures == 5
 
     async def test_an_exception_that_is_not_the_servers_fault_is_a_success(self, time: HandClock) -> None:
         """A wrong argument shows that the server answers: it ends a row of failures."""
@@ -113,6 +113,43 @@ class TestClosed:
         assert await subject.call(slow) == "late"
         assert subject.state is state
 
+    @pytest.mark.parametrize(("seconds", "state"), [(1.0, State.CLOSED), (1.5, State.OPEN)])
+    async def test_who_loses_patience_with_a_slow_call_tells_of_it(
+        self, time: HandClock, seconds, state
+    ) -> None:
+        """A server that hangs answers nothing that could count: its callers' time limits end the calls."""
+        entered = asyncio.Event()
+
+        async def hang() -> None:
+            time.passed += seconds
+            entered.set()
+            await asyncio.Event().wait()
+
+        subject = breaker(threshold=1, slow_seconds=1.0)
+        call = asyncio.create_task(subject.call(hang))
+        await entered.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert subject.state is state
+
+    async def test_it_counts_what_happened(self, time: HandClock) -> None:
+        async def slow() -> None:
+            time.passed += 1.5
+
+        subject = breaker(threshold=2, slow_seconds=1.0)
+        await subject.call(fine)
+        await subject.call(slow)
+        await fail(subject, 1)
+        for _ in range(3):
+            with pytest.raises(BreakerOpen):
+                await subject.call(fine)
+        time.passed += 2.0
+        await fail(subject, 1)
+        time.passed += 2.0
+        await subject.call(fine)
+        assert subject.counts == Counts(calls=5, refused=3, failures=3, slow=1, opened=2, closed=1)
+
     @pytest.mark.parametrize(("threshold", "reset"), [(0, 1.0), (1, 0.0), (1, -1.0)])
     def test_numbers_out_of_range_are_named(self, threshold, reset) -> None:
         with pytest.raises(BadSetting, match=f"not {threshold} and {reset:g}"):
@@ -129,7 +166,7 @@ class TestOpen:
 
         with pytest.raises(BreakerOpen, match="Redis failed 3 times in a row"):
             await subject.call(must_not_run)
-        assert subject.failures_total == 3
+        assert subject.counts.failures == 3
 
     async def test_the_snapshot_says_since_when_and_until_when(self, time: HandClock) -> None:
         subject = breaker()

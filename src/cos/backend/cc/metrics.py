@@ -85,8 +85,16 @@ class Measures(Collector):
         yield GaugeMetricFamily(
             "circuit_breaker_state", "Breaker of Redis: 0 closed, 1 open, 2 half-open.", _BREAKER[seen.state]
         )
-        failures = services.breaker.failures_total
-        yield CounterMetricFamily("circuit_breaker_failures", "Calls to Redis that failed.", failures)
+        counts = services.breaker.counts
+        for name, says, count in (
+            ("failures", "Calls to Redis that failed.", counts.failures),
+            ("calls", "Calls to Redis that its breaker let through.", counts.calls),
+            ("refused", "Calls to Redis that its breaker refused.", counts.refused),
+            ("slow", "Calls to Redis that took longer than allowed.", counts.slow),
+            ("opened", "How often the breaker of Redis stopped letting calls through.", counts.opened),
+            ("closed", "How often the breaker of Redis began to let calls through again.", counts.closed),
+        ):
+            yield CounterMetricFamily(f"circuit_breaker_{name}", says, count)
         dead = GaugeMetricFamily("dlq_size", "Dead letters of a group.", labels=["channel"])
         for group, letters in vitals.dead_letters.items():
             dead.add_metric([group], letters.size)
