@@ -148,6 +148,21 @@ class TestServerSentEvents:
             answer = await client.get("/events/stream", params=query)
         assert answer.status_code == 422
 
+    async def test_a_beat_moves_the_place_of_who_wants_little(self, core, served, monkeypatch) -> None:
+        """Who comes back after a long time without a wanted event need not look through all the others again."""
+        monkeypatch.setattr("cos.backend.events.live.HEARTBEAT_SECONDS", 0)
+        recorded = await core.recorder.record(event(1))
+        async with (
+            asyncio.timeout(DEADLINE_SECONDS),
+            httpx.AsyncClient(base_url=served.url, timeout=DEADLINE_SECONDS) as client,
+            client.stream("GET", "/events/stream", params={"since": "0-0", "module": "other"}) as answer,
+        ):
+            lines = answer.aiter_lines()
+            async for line in lines:
+                if line == f"id: {recorded.position}":
+                    assert await anext(lines) == ""  # no data: a client only moves its place
+                    break
+
     async def test_a_stop_ends_it_at_once_and_says_so(self, served) -> None:
         async with following(served) as stream:
             stopping = asyncio.create_task(served.stop())
@@ -206,11 +221,11 @@ class TestFollower:
         await anext(slow)
         await anext(quick)
         for reader in (slow, quick):
-            assert list(await anext(reader)) == []  # both wait behind the first event now
+            assert (await anext(reader)).items == ()  # both wait behind the first event now
         for n in range(11):
             await core.recorder.record(event(n))
             await feed.turn()
-            assert len(await anext(quick)) == 1
+            assert len((await anext(quick)).items) == 1
         with pytest.raises(TooSlow):
             await anext(slow)
         assert feed.followers == 1
@@ -219,16 +234,27 @@ class TestFollower:
 
     async def test_what_an_open_transaction_may_precede_is_not_given_yet(self, core, feed, pg) -> None:
         reader = feed.follow(Wanted(), START)
-        assert list(await anext(reader)) == []
+        assert list((await anext(reader)).items) == []
         transaction = pg.transaction()
         await transaction.start()
         await pg.fetchval("SELECT pg_current_xact_id()")
         await core.recorder.record(event(1))
         await feed.turn()
-        assert list(await anext(reader)) == []
+        assert list((await anext(reader)).items) == []
         await transaction.rollback()
         await feed.turn()
-        assert [item.type for item in await anext(reader)] == ["step"]
+        batch = await anext(reader)
+        assert [item.type for item in batch.items] == ["step"]
+        assert batch.upto == batch.items[0].position
+        await reader.aclose()
+
+    async def test_one_that_is_larger_than_the_bound_is_taken_alone(self, core, feed, monkeypatch) -> None:
+        monkeypatch.setattr(feeds, "MAX_UNREAD_BYTES", 10)
+        reader = feed.follow(Wanted(), START)
+        assert (await anext(reader)).items == ()
+        await core.recorder.record(event(1))
+        await feed.turn()
+        assert len((await anext(reader)).items) == 1
         await reader.aclose()
 
     async def test_with_nobody_to_feed_nothing_is_read(self, feed) -> None:

@@ -67,6 +67,19 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """What comes next.
+
+    Attributes:
+        items: the wanted events, in the order of the log; none when none came lately.
+        upto: every wanted event up to here has been given.
+    """
+
+    items: Sequence[Item]
+    upto: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """Which events a follower wants; None for all. A type that ends in `*` matches every type that begins so."""
 
@@ -101,7 +114,8 @@ class Follower:
         """Put an event into the buffer, if it is wanted and the follower has not had it; a full one is given up."""
         if item.position <= self.after or self.too_slow or not self.wanted.takes(item):
             return
-        if len(self._unread) >= MAX_UNREAD_EVENTS or self._bytes + len(item.frame) > MAX_UNREAD_BYTES:
+        full = len(self._unread) >= MAX_UNREAD_EVENTS or self._bytes + len(item.frame) > MAX_UNREAD_BYTES
+        if full and self._unread:  # one that is larger than the bound is taken alone
             self.too_slow = True
             self._unread.clear()
         else:
@@ -180,10 +194,11 @@ class Feed:
         for follower in self._followers:
             follower.wake()
 
-    async def follow(self, wanted: Wanted, since: Position | None) -> AsyncGenerator[Sequence[Item], None]:
+    async def follow(self, wanted: Wanted, since: Position | None) -> AsyncGenerator[Batch, None]:
         """Give what settles after a position, or from now on, in batches; an empty one says that nothing came lately.
 
-        First what is in the log already, then what comes, without a gap or a repetition between them.
+        The first batch comes at once. What is in the log already is given first, then what comes, without a gap or a
+        repetition between them.
 
         Args:
             wanted: which events.
@@ -198,8 +213,7 @@ class Feed:
             items = await self._read(place)
             if items:
                 place = items[-1].position
-                if mine := [item for item in items if wanted.takes(item)]:
-                    yield mine
+                yield Batch([item for item in items if wanted.takes(item)], place)
                 continue
             top = await self._top()
             if self._cursor is None:
@@ -211,8 +225,11 @@ class Feed:
         self._followers.add(follower)
         self.wake()
         try:
+            yield Batch((), place)
             while True:
-                yield await follower.take(self._poll_seconds * 4)
+                items = await follower.take(self._poll_seconds * 4)
+                # The feed stands at its cursor, and all of it was taken: nothing can have come in between.
+                yield Batch(items, place if self._cursor is None else max(place, self._cursor))
         finally:
             self._followers.discard(follower)
 

@@ -16,12 +16,12 @@ from cos.errors import CosError
 from cos.memory.feed import TooSlow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from starlette.types import Receive, Scope, Send
     from starlette.websockets import WebSocket
 
-    from cos.memory.feed import Feed, Item, Wanted
+    from cos.memory.feed import Batch, Feed, Wanted
     from cos.memory.position import Position
 
 _log = structlog.get_logger("cos.feed")
@@ -63,8 +63,8 @@ class Live(Response):
 
     async def _follow(
         self,
-        items: AsyncGenerator[Sequence[Item], None],
-        batch: Sequence[Item],
+        items: AsyncGenerator[Batch, None],
+        batch: Batch,
         stopping: asyncio.Event | None,
         gone: asyncio.Future[None],
         send: Send,
@@ -75,11 +75,12 @@ class Live(Response):
                 await self._send(send, b"event: bye\ndata: COS stops; come back with the last id.\n\n")
                 return
             try:
-                if batch:
-                    await self._send(send, b"".join(item.frame for item in batch))
+                if batch.items:
+                    await self._send(send, b"".join(item.frame for item in batch.items))
                     heard_at = clock.monotonic()
                 elif clock.monotonic() - heard_at >= HEARTBEAT_SECONDS:
-                    await self._send(send, b": beat\n\n")
+                    # An id without data moves the client's place, so that it need not look through all this again.
+                    await self._send(send, b": beat\nid: %s\n\n" % str(batch.upto).encode())
                     heard_at = clock.monotonic()
                 batch = await anext(items)
             except TooSlow as slow:
@@ -118,7 +119,7 @@ async def over_websocket(websocket: WebSocket, *, feed: Feed, wanted: Wanted, si
                 return
             if stopping is not None and stopping.is_set():
                 break
-            for item in batch:
+            for item in batch.items:
                 async with asyncio.timeout(SEND_SECONDS):
                     await websocket.send_text(item.envelope)
     except (WebSocketDisconnect, TimeoutError):
