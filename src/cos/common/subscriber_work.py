@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cos.common.deadline import Deadline
 from cos.common.subscriber_policy import Desk, Graves, Message, Policy, Unfit
 
 if TYPE_CHECKING:
@@ -191,12 +192,13 @@ class Work:
 
     async def _work(self) -> None:
         calls = 0
+        deadline = Deadline(seconds=self._policy.deadline_seconds)
         try:
             while not self._draining:
                 batch = self._next()
                 if not batch:
                     return
-                await self._handle(batch)
+                await self._handle(batch, deadline)
                 calls += 1
                 if len(self._ready) <= self._low:
                     self._wake()
@@ -205,6 +207,7 @@ class Work:
         finally:
             # In the same step as the look that found nothing: who is accepted from here on finds a worker missing.
             self._workers -= 1
+            deadline.close()
             self._wake()
 
     def _next(self) -> list[Message]:
@@ -233,7 +236,7 @@ class Work:
     def _is_held(self, message: Message) -> bool:
         return self.held.get((message.key, message.id)) is message
 
-    async def _handle(self, batch: list[Message]) -> None:
+    async def _handle(self, batch: list[Message], deadline: Deadline) -> None:
         try:
             first = batch[0]
             if first.failed is not None:
@@ -246,7 +249,7 @@ class Work:
                 message.begun += 1
             if again and not await self._begun_again(first):
                 return
-            await self._call(batch)
+            await self._call(batch, deadline)
         except Exception as error:  # noqa: BLE001  (not the handler's: Redis or Postgres is away, so again later)
             self._pause_all(batch, error)
         finally:
@@ -278,24 +281,26 @@ class Work:
             self._let_go(message)
         return not lost
 
-    async def _call(self, batch: list[Message]) -> None:
-        limit = asyncio.timeout(self._policy.deadline_seconds)
+    async def _call(self, batch: list[Message], deadline: Deadline) -> None:
+        error: BaseException | None = None
+        deadline.begin()
         try:
-            async with limit:
-                await self._desk.handle(batch)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            await self._failed(batch, error)  # something inside the handler was cancelled, not the handler
-        except Exception as error:  # noqa: BLE001  (a handler may raise anything; it is kept and tried again)
-            late = limit.expired() and isinstance(error, TimeoutError)
-            reason = Late(f"It did not end within {self._policy.deadline_seconds:g} s.") if late else error
-            await self._failed(batch, reason)
-        else:
+            await self._desk.handle(batch)
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+        except Exception as raised:  # noqa: BLE001  (a handler may raise anything; it is kept and tried again)
+            error = raised
+        if deadline.end() and error is not None:
+            error = Late(f"It did not end within {self._policy.deadline_seconds:g} s.")
+        if error is None:
             self.handled += len(batch)
             for message in batch:
                 self._finish(message)
+            return
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise error  # we are stopped; otherwise something inside the handler was cancelled, not the handler
+        await self._failed(batch, error)
 
     async def _failed(self, batch: list[Message], error: BaseException) -> None:
         self.failed += 1
