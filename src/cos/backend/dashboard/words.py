@@ -62,14 +62,14 @@ def milliseconds(value: float | None) -> str | None:
 
 
 def size(count: float | None) -> str:
-    """Write a number of bytes: `512 B`, `1.4 MB` (by 1,024)."""
+    """Write a number of bytes: `512 B`, `1.4 MiB`."""
     if count is None:
         return ABSENT
-    for unit in ("B", "KB", "MB", "GB"):
+    for unit in ("B", "KiB", "MiB", "GiB"):
         if count < _KIB:
             return f"{number(round(count, 1))} {unit}"
         count /= _KIB
-    return f"{number(round(count, 1))} TB"
+    return f"{number(round(count, 1))} TiB"
 
 
 @dataclass(frozen=True, slots=True)

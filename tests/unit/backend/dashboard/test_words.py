@@ -55,7 +55,7 @@ def test_durations(seconds, text) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1,023 B"), (1536, "1.5 KB"), (3 * 2**40, "3 TB")]
+    ("count", "text"), [(0, "0 B"), (1023, "1,023 B"), (1536, "1.5 KiB"), (3 * 2**40, "3 TiB")]
 )
 def test_sizes(count, text) -> None:
     assert words.size(count) == text
