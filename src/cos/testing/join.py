@@ -70,8 +70,10 @@ class OneConnection(StaticPool):
     #: The commit log tells by it that a commit on this engine is none.
     cos_rolled_back = True
     nest: list[tuple[int, str]]
+    count: int
     began: bool
     loop: asyncio.AbstractEventLoop | None
+    making: asyncio.Lock
 
     def _do_get(self) -> Any:
         if self._dialect.is_async:
@@ -80,12 +82,20 @@ class OneConnection(StaticPool):
                 # The connection of another loop cannot be used here; its keeper closes it with its loop.
                 self.__dict__.pop("connection", None)
                 self.loop = running
+                self.making = asyncio.Lock()
                 self.forget()
+            # Two tasks that come first together must not make a connection each.
+            await_only(self.making.acquire())
+            try:
+                return super()._do_get()
+            finally:
+                self.making.release()
         return super()._do_get()
 
     def forget(self) -> None:
         """Start with no transaction open."""
         self.nest = []
+        self.count = 0
         self.began = False
 
 
@@ -101,7 +111,8 @@ class Savepoints:
         if not self._pool.began:
             self._pool.began = True
             _say(connection, f"SAVEPOINT {_BASE}")
-        name = f"cos_{len(self._pool.nest) + 1}"
+        self._pool.count += 1  # a name that comes again would hide another's savepoint
+        name = f"cos_{self._pool.count}"
         _say(connection, f"SAVEPOINT {name}")
         self._pool.nest.append((id(connection), name))
 
@@ -171,7 +182,7 @@ class Joined:
         self._before = engine.pool
         self._loops: list[asyncio.AbstractEventLoop] = []
         self._ended = False
-        event.listen(engine, "do_connect", self._redirect)
+        self._connecting = 0
         if rolled_back:
             self._pool: Any = kept.get(engine) or kept.setdefault(engine, self._one_connection())
             self._pool.forget()
@@ -246,7 +257,7 @@ class Joined:
 
         def connect(record: Any) -> Any:
             if made_by_engine:
-                connection = own(record)  # `_redirect` sends it where it belongs
+                connection = self._redirected(own, record)
             else:
                 arguments, options = self._dialect.create_connect_args(make_url(self._url()))
                 connection = self._dialect.connect(*arguments, **options)
@@ -258,6 +269,18 @@ class Joined:
             return connection
 
         return connect
+
+    def _redirected(self, own: Callable[..., Any], record: Any) -> Any:
+        """Let the engine connect as it does, but elsewhere; listening costs more than a query, so only meanwhile."""
+        if not self._connecting:
+            event.listen(self._engine, "do_connect", self._redirect)
+        self._connecting += 1
+        try:
+            return own(record)
+        finally:
+            self._connecting -= 1
+            if not self._connecting:
+                event.remove(self._engine, "do_connect", self._redirect)
 
     def _redirect(self, _dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
         """Exchange the place in what the engine connects with, and keep everything else that it asks for."""
@@ -278,7 +301,6 @@ class Joined:
 
     def _restore(self) -> None:
         self._ended = True
-        event.remove(self._engine, "do_connect", self._redirect)
         if self._rolled_back:
             for name in _REPLACED:
                 delattr(self._dialect, name)

@@ -75,6 +75,31 @@ def test_sync(isolation, time):
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         assert count(connection) == 4
 
+@pytest.mark.cos_isolation("rollback")
+def test_a_rollback_undoes_its_own_and_what_came_after():
+    with Session() as a, Session() as b, Session() as c:
+        for session in (a, b):
+            session.add(Book(title=f"{session is a}"))
+            session.flush()
+        a.commit()
+        c.add(Book(title="c"))
+        c.flush()
+        b.rollback()
+        c.rollback()
+    with Session() as session:
+        assert list(session.scalars(select(Book.title))) == ["True"]
+
+@both
+async def test_async_at_once(isolation):
+    async def add(title):
+        async with AsyncSession() as session:
+            session.add(Book(title=title))
+            await session.commit()
+
+    await asyncio.gather(*(add(str(number)) for number in range(5)))
+    async with AsyncSession() as session:
+        assert await session.scalar(select(func.count()).select_from(Book)) == 5
+
 @both
 @again
 async def test_async(isolation, time):
@@ -91,8 +116,7 @@ async def test_async(isolation, time):
         async with AsyncSession.begin() as session:
             session.add(Book(title=title))
 
-    await add("b")
-    await add("c")
+    await asyncio.gather(add("b"), add("c"))
     async with AsyncSession() as session:
         assert await session.scalar(select(func.count()).select_from(Book)) == 3
 
@@ -190,14 +214,14 @@ class TestIsolation:
         """Commits, savepoints, failures, two sessions at once and autocommit: the next test sees none of it."""
         project.write(MODELS + BOTH)
         out = project.run()
-        assert "14 passed" in out, out
+        assert "17 passed" in out, out
 
     def test_nothing_is_left_with_one_loop_for_all(self, project) -> None:
         """Connections are kept from test to test where the loop is."""
         project.write(MODELS + BOTH)
         scope = "asyncio_default_test_loop_scope = session"
         out = project.run("-k", "async", settings=scope)
-        assert "6 passed" in out, out
+        assert "8 passed" in out, out
 
     def test_the_setting_is_enough(self, project) -> None:
         """With `cos_isolation` in the settings a test that uses Postgres need not ask."""
