@@ -74,7 +74,11 @@ class TestSources:
         assert counts[0]["last_position"] == listed()[-1]["position"]
         assert all(one["seconds"] > 0 for one in counts)
 
-    @pytest.mark.parametrize("content", [b"", b"\n\r\n  \n", gzip.compress(b"")])
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"\n\r\n  \n", gzip.compress(b"", mtime=0)],
+        ids=["no byte", "blank lines", "packed"],
+    )
     def test_nothing(self, bring, content) -> None:
         assert bring("-", stdin=content).out.startswith("0 events: 0 new")
 

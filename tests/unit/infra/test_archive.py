@@ -139,10 +139,11 @@ class TestReading:
             b"PGDMP",
             b"{}",
             b"\x1f\x8b",
-            gzip.compress(b"hello"),
+            gzip.compress(b"hello", mtime=0),
             os.urandom(5000),
             b"x" * 512,
         ],
+        ids=["empty", "zeros", "of pg_dump", "JSON", "gzip's mark", "gzip", "noise", "one block"],
     )
     def test_a_foreign_file(self, tmp_path, content) -> None:
         path = tmp_path / "a"
