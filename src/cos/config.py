@@ -167,6 +167,42 @@ class Settings(BaseSettings):
     scratch_extend_on_read: bool = Field(
         default=False, description="Whether reading a scratch note gives it its whole time anew."
     )
+    webhook_allow: str = Field(
+        default="",
+        description="Networks and addresses that may get webhooks though not public, by commas: 10.1.0.0/16,::1.",
+    )
+    webhook_ca_file: Path | None = Field(
+        default=None,
+        description="File of certificate authorities in PEM that webhooks trust besides the public ones.",
+    )
+    webhook_concurrency: int = Field(
+        default=50, ge=1, le=1000, description="Webhooks that one process sends at once."
+    )
+    webhook_deadline_seconds: float = Field(
+        default=15.0, gt=0, le=300, description="How long one try of a webhook may take, in seconds."
+    )
+    webhook_disable_seconds: float = Field(
+        default=5 * 86_400.0,
+        gt=0,
+        le=10_000_000,
+        description="An endpoint whose webhooks fail so long is disabled, in seconds.",
+    )
+    webhook_overlap_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=10_000_000,
+        description="How long an exchanged secret of a webhook signs beside the new one, in seconds.",
+    )
+    webhook_retry_after_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=10_000_000,
+        description="The longest pause that a webhook's answer may ask for (Retry-After), in seconds.",
+    )
+    webhook_retry_seconds: Annotated[str, Field(pattern=r"^[0-9.]+(,[0-9.]+)*$")] = Field(
+        default="5,300,1800,7200,18000,36000,50400,72000,86400",
+        description="Pauses before a webhook's second and each later try, in seconds; then it is a dead letter.",
+    )
     stop_timeout_seconds: float = Field(
         default=4.0,
         gt=0,

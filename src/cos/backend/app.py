@@ -21,9 +21,17 @@ from cos.backend.events.schemas import EVENT_SCHEMAS
 from cos.backend.highway.router import router as highway
 from cos.backend.scratch.router import router as scratch
 from cos.backend.traced import Traced
+from cos.backend.webhooks.router import router as webhooks
 
 #: Every feature that is served, by the name that `/cc/config` shows.
-FEATURES = {"cc": cc, "events": events, "highway": highway, "scratch": scratch, "dashboard": dashboard}
+FEATURES = {
+    "cc": cc,
+    "events": events,
+    "highway": highway,
+    "scratch": scratch,
+    "webhooks": webhooks,
+    "dashboard": dashboard,
+}
 
 
 class Liveness(BaseModel):

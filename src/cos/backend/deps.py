@@ -24,6 +24,7 @@ from cos.memory.recorder import Doorbell, Recorder
 from cos.memory.signs import Signs
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
+from cos.memory.webhooks.office import Office
 
 if TYPE_CHECKING:
     from cos.common.telemetry import Telemetry
@@ -47,6 +48,7 @@ class Services:
         monitor: measures the health of every part, and keeps what it measured.
         janitor: asks for work on the scratch notes in the background, `cleanup` or `stats`.
         feed: hands the log to who follows it live.
+        webhooks: judges addresses and makes tries for the routes of webhooks.
         in_flight: tells how many events this process's handlers work on.
         telemetry: opens spans; None when none are wanted.
         started_at_seconds: monotonic time at which this process began to serve.
@@ -67,6 +69,7 @@ class Services:
     in_flight: Callable[[], int]
     feed: Feed
     telemetry: Telemetry | None
+    webhooks: Office
     started_at_seconds: float
 
     @property

@@ -171,7 +171,7 @@ class Outbound:
         timeouts = {"connect": CONNECT_SECONDS}
         extensions = {"timeout": timeouts}
         async with pool.stream(
-            "POST", url, headers=dict(headers), content=body, extensions=extensions
+            "POST", url, headers=list(headers.items()), content=body, extensions=extensions
         ) as answer:
             told = next(
                 (value.decode("latin-1") for name, value in answer.headers if name.lower() == b"retry-after"),

@@ -34,6 +34,7 @@ from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
 from cos.runtime.consumers import Consumers
 from cos.runtime.pace import Pace
+from cos.runtime.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -143,6 +144,7 @@ class Core:
             sessions=self.sessions,
             around=None if telemetry is None else partial(_handled, telemetry),
         )
+        self.webhooks = Webhooks.of(settings, database_url=database_url, recorded=self._rung)
         self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
         self.janitor = Janitor(sessions=self.sessions, settings=settings)
         self._janitor_looper = Looper(name="janitor", part=self.janitor)
@@ -182,6 +184,7 @@ class Core:
             monitor=self.monitor,
             janitor=self._ask_janitor,
             feed=self.feed,
+            webhooks=self.webhooks.office,
             in_flight=lambda: sum(one.work.running for one in self.consumers.subscribers.values()),
             telemetry=self.telemetry,
             started_at_seconds=clock.monotonic(),
@@ -191,6 +194,10 @@ class Core:
         """Pass on that the relay has moved something."""
         self.consumers.announced()
         self._feed_looper.wake()
+        self.webhooks.announced()
+
+    def _rung(self) -> None:
+        self.doorbell.ring()
 
     def reload(self) -> None:
         """Take over what has changed in the settings and is kept elsewhere too."""
@@ -215,6 +222,10 @@ class Core:
                 self._retention_looper.start()
                 self._stack.push_async_callback(self._listener.stop)
                 self._listener.start()
+            if self._worker:
+                await self._stack.enter_async_context(self.webhooks)
+            else:
+                self._stack.push_async_callback(self.webhooks.close)
             await self._stack.enter_async_context(self.consumers)
             self._stack.push_async_callback(self.gauge.close)
             self._stack.push_async_callback(self.monitor.close)

@@ -222,6 +222,8 @@ async def _serve(stack: AsyncExitStack, core: Core, listener: Any) -> ApiServer:
         listener=listener,
         stop_timeout_seconds=core.settings.stop_timeout_seconds,
     )
+    # Known only now where it was left to the system: webhooks must never be posted to ourselves.
+    core.webhooks.outbound.own_ports.add(listener.getsockname()[1])
     stack.push_async_callback(api.stop)
     await api.start()
     return api

@@ -11,7 +11,8 @@ depends_on = None
 
 _STATEMENTS: tuple[str, ...] = (
     "CREATE SCHEMA webhook",
-    # Up to (xact, seq) everything that the endpoint wants was delivered, or is a dead letter.
+    # Up to (xact, seq) all that the endpoint wants was delivered, or is a dead letter. Who serves it holds a lease;
+    # `epoch` rises with each change of a person, so that what was begun before changes nothing after.
     """
     CREATE TABLE webhook.endpoint (
         id uuid PRIMARY KEY,
@@ -20,13 +21,18 @@ _STATEMENTS: tuple[str, ...] = (
         modules text[] NOT NULL,
         types text[] NOT NULL,
         subjects text[] NOT NULL,
-        state text NOT NULL CHECK (state IN ('active', 'disabled')),
+        state text NOT NULL CHECK (state IN ('active', 'paused', 'disabled')),
         reason text,
+        state_since timestamptz NOT NULL,
+        epoch integer NOT NULL DEFAULT 0,
+        owner uuid,
+        lease_until timestamptz,
         xact xid8 NOT NULL,
         seq bigint NOT NULL,
         attempts integer NOT NULL DEFAULT 0,
         next_attempt_at timestamptz,
         failing_since timestamptz,
+        failures integer NOT NULL DEFAULT 0,
         error text,
         delivered bigint NOT NULL DEFAULT 0,
         buried bigint NOT NULL DEFAULT 0,
@@ -52,7 +58,7 @@ _STATEMENTS: tuple[str, ...] = (
         id uuid PRIMARY KEY,
         endpoint_id uuid NOT NULL REFERENCES webhook.endpoint (id) ON DELETE CASCADE,
         event_id uuid NOT NULL,
-        position text NOT NULL,
+        position text,
         type text NOT NULL,
         attempt integer NOT NULL,
         delivered boolean NOT NULL,
