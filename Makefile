@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 TESTS ?= tests/
+BENCH ?= run
 STAMP := .venv/.set-up
 
 # A stamp without a Python that runs (moved, upgraded or removed since) says nothing.
@@ -42,8 +43,8 @@ lint: $(STAMP) ## Check style, format, types and the layers.
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP) ## Measure COS against its floors, in the same run.
-	@$(BIN)/python bench/run.py $(ARGS)
+bench: $(STAMP) ## Measure COS against its floors, in the same run; BENCH=highway (a file of bench/) something else.
+	@$(BIN)/python bench/$(BENCH).py $(ARGS)
 
 docs: $(STAMP) ## Write the tables of docs/settings.md and docs/cli.md from the code.
 	@$(BIN)/python scripts/docs.py
