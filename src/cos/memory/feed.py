@@ -227,9 +227,9 @@ class Feed:
         try:
             yield Batch((), place)
             while True:
-                items = await follower.take(self._poll_seconds * 4)
+                taken = await follower.take(self._poll_seconds * 4)
                 # The feed stands at its cursor, and all of it was taken: nothing can have come in between.
-                yield Batch(items, place if self._cursor is None else max(place, self._cursor))
+                yield Batch(taken, max(place, self._cursor))
         finally:
             self._followers.discard(follower)
 

@@ -20,6 +20,7 @@ from cos.common.doorbell import Listener, Ringer
 from cos.common.looper import Looper
 from cos.common.monitor import Monitor
 from cos.common.pool import Pool
+from cos.common.session import Session
 from cos.infra.disk import Disk
 from cos.memory.event import Limits
 from cos.memory.feed import Feed
@@ -113,9 +114,9 @@ class Core:
             timeout_seconds=settings.record_timeout_seconds,
         )
         self.engine: AsyncEngine = db.create_engine(database_url, pool_size=settings.db_pool_size)
-        self.sessions = async_sessionmaker(
+        self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(
             self.engine,
-            class_=AsyncSession,
+            class_=Session,
             expire_on_commit=False,
             info={
                 DOORBELL: self.doorbell,
