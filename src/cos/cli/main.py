@@ -21,7 +21,17 @@ INTERRUPTED = 130
 _RARELY: Final = 100_000
 
 #: The modules that add commands, in the order of the help.
-_MODULES: Final = ("process", "events", "highway", "backup", "config", "exporter", "importer", "service")
+_MODULES: Final = (
+    "process",
+    "events",
+    "highway",
+    "webhook",
+    "backup",
+    "config",
+    "exporter",
+    "importer",
+    "service",
+)
 #: Where a command is, for those that are used often: only that module is loaded, and only that command made.
 _HOME: Final = {
     **dict.fromkeys(("up", "down", "status", "logs", "doctor", "version"), "process"),

@@ -33,6 +33,7 @@ from cos.memory.signs import Signs
 from cos.memory.standing import Standing
 from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
+from cos.memory.webhooks.condition import Condition
 from cos.runtime.consumers import Consumers
 from cos.runtime.pace import Pace
 from cos.runtime.webhooks import Webhooks
@@ -163,7 +164,9 @@ class Core:
             ),
         )
         self.signs = Signs(gauge=self.gauge, breaker=self.breaker, moved=lambda: self.relay.moved)
-        self.monitor = Monitor(sources=[self.signs, Standing(sessions=self.sessions), Pace()])
+        self.monitor = Monitor(
+            sources=[self.signs, Standing(sessions=self.sessions), Condition(sessions=self.sessions), Pace()]
+        )
         self._watch = Looper(name="monitor", part=self.monitor)
         self._keeper = Looper(name="keeper", part=Keeper(sessions=self.sessions, monitor=self.monitor))
         if settings.data_dir.is_dir():

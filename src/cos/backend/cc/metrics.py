@@ -41,6 +41,10 @@ MEASURED = {
         "Age of the open transaction that holds the relay back.",
         1,
     ),
+    "webhooks.active": ("cos_webhooks_active", "Webhooks whose events are taken.", 1),
+    "webhooks.failing": ("cos_webhooks_failing", "Webhooks whose last try failed.", 1),
+    "webhooks.paused": ("cos_webhooks_paused", "Webhooks that a person stopped.", 1),
+    "webhooks.disabled": ("cos_webhooks_disabled", "Webhooks that COS stopped.", 1),
     "disk.free_bytes": ("cos_disk_free_bytes", "Free space under the data folder.", 1),
     "process.loop_late_ms": ("cos_loop_late_seconds", "How late a timer of this process comes.", 1e-3),
 }
@@ -78,6 +82,7 @@ class Measures(Collector):
         yield from self._named_by_contract()
         yield from self._measured()
         yield from self._counted()
+        yield from self._webhooks()
 
     def _named_by_contract(self) -> Iterable[Metric]:
         services = self._services
@@ -145,6 +150,20 @@ class Measures(Collector):
         for (method, route), value in list(self._requests.seconds.items()):
             seconds.add_metric([method, route], value)
         yield seconds
+
+    def _webhooks(self) -> Iterable[Metric]:
+        sender = self._services.webhooks.sender
+        for name, says, count in (
+            ("tries", "Tries of webhooks that this process made.", sender.tries),
+            ("failures", "How many of them were not taken.", sender.failures),
+            ("try_seconds", "Time spent on them.", sender.seconds),
+        ):
+            yield CounterMetricFamily(f"cos_webhook_{name}", says, count)
+        yield GaugeMetricFamily("cos_webhook_inflight", "Tries under way in this process.", sender.under_way)
+        left_alone = sum(one.state is not State.CLOSED for one in sender.breakers.values())
+        yield GaugeMetricFamily(
+            "cos_webhook_hosts_left_alone", "Hosts that fail and are left alone.", left_alone
+        )
 
     def _parts(self) -> tuple[Any, ...]:
         report = self._services.monitor.last

@@ -38,6 +38,7 @@ async def check(services: Services, url: str) -> None:
 async def create(db: AsyncSession, given: WebhookIn) -> WebhookMade:
     """Add a webhook; gives it with its secret."""
     after = await endpoints.top(db) if given.after is None else Position.parse(given.after)
+    await endpoints.check_place(db, after)
     endpoint_id, secret = await endpoints.create(
         db,
         url=given.url,

@@ -43,6 +43,7 @@ _TOP = text(
     "SELECT xact::text, seq FROM l1.record WHERE xact < pg_snapshot_xmin(pg_current_snapshot()) "
     "ORDER BY xact DESC, seq DESC LIMIT 1"
 )
+_IS_REACHED = text("SELECT CAST(:xact AS xid8) < pg_snapshot_xmax(pg_current_snapshot())")
 #: Two that create at once count one after the other.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('cos webhooks', 0))")
 
@@ -101,6 +102,15 @@ async def top(session: AsyncSession) -> Position:
     return START if row is None else Position(int(row[0]), row[1])
 
 
+async def check_place(session: AsyncSession, position: Position) -> None:
+    """Prove that a position can be one of this log; raises Conflict."""
+    reached = await session.execute(_IS_REACHED, {"xact": position.xact})
+    if position != START and not reached.scalar_one():
+        raise Conflict(
+            f"The log has not come to the position {position}; begin at 0-0, at one that it has, or without one."
+        )
+
+
 async def create(
     session: AsyncSession,
     *,
@@ -117,7 +127,7 @@ async def create(
         url: checked by `Target.parse`.
         description: for people.
         selection: which events it gets.
-        after: it gets what comes after this position.
+        after: it gets what comes after this position, which is one of the log.
         secret: to sign with; a new one when absent.
 
     Raises:
