@@ -19,6 +19,7 @@ from cos.common import messages
 from cos.common.messages import Envelope
 from cos.common.subscriber_policy import Unfit
 from cos.errors import BadSetting
+from cos.memory.misfit import misfit
 from cos.memory.position import Position
 
 T = TypeVar("T")
@@ -211,7 +212,7 @@ class Reading:
         try:
             return Event(envelope, self._read(envelope.data))
         except (msgspec.MsgspecError, pydantic.ValidationError, UnicodeDecodeError, RecursionError) as error:
-            raise Unfit(f"The data of {envelope.type} does not fit the handler: {error}") from error
+            raise misfit(envelope.type, "handler", error) from error
 
 
 async def call(

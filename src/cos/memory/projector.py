@@ -24,12 +24,12 @@ import msgspec
 import structlog
 
 from cos.common import clock, db, ids, messages
-from cos.common.subscriber_policy import Unfit
 from cos.errors import CosError
 from cos.memory import highway_sql
 from cos.memory.bodies import Bodies
 from cos.memory.dead_letters import told
 from cos.memory.delivery import Event
+from cos.memory.misfit import misfit
 from cos.memory.position import START, Position
 from cos.memory.projection import Projection
 
@@ -244,7 +244,7 @@ class Projector:
             try:
                 events.append(Event(envelope, self.projection.read(envelope.data)))
             except Exception as error:
-                unfit = Unfit(f"The data of {envelope.type} does not fit the projection: {error}")
+                unfit = misfit(envelope.type, "projection", error)
                 event = Event(envelope, None)
                 raise _Poison(
                     event, Position(row["xact"], row["seq"]), unfit, hopeless=len(wanted) == 1

@@ -28,7 +28,7 @@ async def status(settings: Settings) -> dict[str, Any]:
     if run is None or running_process(run) is None:
         return _stopped(str(folder.path))
     vitals = await _measure(settings, run)
-    causes = [*_causes(run), *vitals.causes]
+    causes = [*_causes(run), *vitals.causes, *run.get("causes", [])]
     if vitals.lag_seconds is not None and vitals.lag_seconds > LAG_SECONDS:
         causes.append(
             f"The relay is {vitals.lag_events} events and {vitals.lag_seconds:.0f} s behind; "

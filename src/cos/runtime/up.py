@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("cos.up")
 
 _WATCH_SECONDS = 0.5
+#: Parts of the health report that `cos status` measures itself.
+MEASURED_OUTSIDE = frozenset({"postgres", "redis", "relay"})
 #: Python's own: what the command line set is for loading.
 _USUAL = (700, 10, 10)
 
@@ -77,7 +79,15 @@ class RunFile:
             },
             "postgres": _server(self._servers.postgres),
             "redis": _server(self._servers.redis),
+            "causes": self._causes(),
         }
+
+    def _causes(self) -> list[str]:
+        """What is not well of what only this process knows; the rest is measured by who asks."""
+        report = self._core.monitor.last
+        if report is None:
+            return []
+        return [part.cause for part in report.parts if part.cause and part.name not in MEASURED_OUTSIDE]
 
 
 def _server(server: Server) -> dict[str, Any]:

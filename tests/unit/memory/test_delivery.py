@@ -105,6 +105,14 @@ class TestBinding:
         with pytest.raises(Unfit, match="does not fit"):
             Reading(binding=Binding.of(handler), types=Types(None)).event(body(data))
 
+    def test_why_it_does_not_fit_is_one_line(self) -> None:
+        with pytest.raises(Unfit) as raised:
+            Reading(binding=Binding.of(data_model), types=Types(None)).event(body({"n": "x"}))
+        assert str(raised.value) == (
+            "The data of step does not fit the handler: n: "
+            "Input should be a valid integer, unable to parse string as an integer."
+        )
+
     @pytest.mark.parametrize("raw", [b"", b"{}", b"\xff", b"[1]", b'{"type": "step"}'])
     def test_what_is_no_event(self, raw) -> None:
         with pytest.raises(Unfit, match="no event"):
