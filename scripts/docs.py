@@ -30,6 +30,8 @@ OTHER_CODES = {
     2: "The command line was not understood.",
     130: "It was interrupted (Ctrl-C).",
 }
+#: Answers that every route has, told once in the text.
+_EVERYWHERE = {"default", "401", "403"}
 DEFAULT_DATA_DIR = "this user's data folder, such as `~/.local/share/cos`"
 
 
@@ -55,12 +57,15 @@ def _default(name: str) -> str:
     field = Settings.model_fields[name]
     if field.default_factory is not None:
         return DEFAULT_DATA_DIR
-    if field.default is None:
+    if field.default in {None, ""}:
         return "not set"
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 def _allowed(schema: dict[str, Any]) -> str:
+    named = schema.get("title", "")
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "boolean":
@@ -70,7 +75,9 @@ def _allowed(schema: dict[str, Any]) -> str:
     low = f"above {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else schema.get("minimum")
     if low is not None:
         return f"{low} to {schema['maximum']}"
-    return "a folder" if schema.get("format") == "path" else "a URL"
+    if schema.get("format") == "path":
+        return "a path"
+    return "a URL" if named.endswith("Url") else "a text"
 
 
 def commands() -> str:
@@ -145,10 +152,10 @@ def routes() -> str:
     rows = []
     for path, item in sorted(document["paths"].items()):
         for method, operation in item.items():
-            statuses = ", ".join(status for status in operation["responses"] if status != "default")
+            statuses = ", ".join(status for status in operation["responses"] if status not in _EVERYWHERE)
             said = operation["description"].partition("\n\n")[0].replace("\n", " ")
-            rows.append([f"`{method.upper()}`", f"`{path}`", said, statuses])
-    return table(["method", "path", "what it does", "statuses"], rows)
+            rows.append([f"`{method.upper()}`", f"`{path}`", operation["x-cos-scope"], said, statuses])
+    return table(["method", "path", "scope", "what it does", "statuses"], rows)
 
 
 def metrics() -> str:

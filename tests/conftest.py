@@ -25,7 +25,7 @@ from cos.runtime.core import Core
 _TABLES = (
     "l1.record, l1.prompt_trace, l1.generation, cc.module, "
     "highway.consumer_group, highway.group_position, highway.dead_letter, highway.projection, "
-    "webhook.endpoint, webhook.secret, webhook.attempt"
+    "webhook.endpoint, webhook.secret, webhook.attempt, cc.token, cc.session"
 )
 
 

@@ -67,6 +67,58 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8000, ge=0, le=65535, description="TCP port of the API on 127.0.0.1; 0 takes a free one."
     )
+    host: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        default="127.0.0.1",
+        description="Address that the API listens on; any but a loopback one asks for tokens.",
+    )
+    hosts: str = Field(
+        default="",
+        description="Further host names under which the API is reached, by commas; with any, it asks for tokens.",
+    )
+    origins: str = Field(
+        default="",
+        description="Web origins beside its own whose pages may write, by commas, such as `http://localhost:5173`.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, by commas.",
+    )
+    require_token: bool = Field(default=False, description="Whether the API asks for tokens on loopback too.")
+    token: SecretStr | None = Field(
+        default=None, description="Token that the command line sends; wins over the one in `COS_TOKEN_FILE`."
+    )
+    token_file: Path | None = Field(
+        default=None,
+        description="File (mode 0600) with the token that the command line sends; else `token` in the data folder.",
+    )
+    session_hours: int = Field(
+        default=12, ge=1, le=720, description="How long a sign-in to the page lasts, in hours."
+    )
+    rate_per_second: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Requests a second of one token or address; 0 is no limit. Not set: 200, on loopback no limit.",
+    )
+    rate_burst: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="Requests of one token or address that may come at once.",
+    )
+    max_url_bytes: int = Field(
+        default=8192, ge=256, le=65_536, description="Longest address of a request, in bytes."
+    )
+    max_header_bytes: int = Field(
+        default=32_768, ge=1024, le=1024 * 1024, description="Largest headers of a request, in bytes."
+    )
+    max_headers: int = Field(default=100, ge=10, le=1000, description="Most headers of a request.")
+    header_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=600, description="How long a request's headers may take to arrive, in seconds."
+    )
+    body_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="Longest pause within a request's body, in seconds."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe level that is logged."
     )
@@ -348,7 +400,7 @@ def _sentence(
 ) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "?"
-    secret = name.endswith("_url")
+    secret = name.endswith("_url") or name == "token"
     value = "" if secret else f"={first['input']}"
     reason = first["msg"].removeprefix("Value error, ")
     shown = _variable(name) if name not in from_file or name in given else name

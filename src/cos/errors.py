@@ -68,6 +68,42 @@ class Forbidden(CosError):
     slug = "forbidden"
 
 
+class Unauthorized(CosError):
+    """A token is needed."""
+
+    status = 401
+    exit_code = 24
+    slug = "unauthorized"
+
+
+class BadRequest(BadInput):
+    """The request is not one that can be understood in a single way."""
+
+    status = 400
+    slug = "bad-request"
+
+
+class RequestTimeout(BadInput):
+    """The request did not arrive in time."""
+
+    status = 408
+    slug = "request-timeout"
+
+
+class UrlTooLong(BadInput):
+    """The address is longer than the limit."""
+
+    status = 414
+    slug = "url-too-long"
+
+
+class HeadersTooLarge(BadInput):
+    """The headers are larger than the limit."""
+
+    status = 431
+    slug = "headers-too-large"
+
+
 class Unavailable(CosError):
     """COS cannot do this at the moment; try again shortly."""
 
@@ -80,6 +116,13 @@ class Overloaded(Unavailable):
     """COS is asked for more than it can do at once; try again shortly."""
 
     slug = "overloaded"
+
+
+class TooManyRequests(Unavailable):
+    """More requests came than the limit allows; try again shortly."""
+
+    status = 429
+    slug = "too-many-requests"
 
 
 class NotRunning(CosError):
@@ -181,3 +224,10 @@ class BadBackup(CosError):
     status = 422
     exit_code = 23
     slug = "bad-backup"
+
+
+class NoToken(CosError):
+    """COS would be open to other machines, and no token exists."""
+
+    exit_code = 25
+    slug = "no-token"

@@ -10,6 +10,12 @@ from starlette.types import ASGIApp
 
 import cos
 from cos.backend import problems
+from cos.backend.access.audit import audit_into
+from cos.backend.access.router import router as access
+from cos.backend.auth.described import describe_access
+from cos.backend.auth.gate import Gate
+from cos.backend.auth.policy import Policy
+from cos.backend.auth.scopes import Rules
 from cos.backend.cc.metrics import Requests, metrics_answer, registry_of
 from cos.backend.cc.router import router as cc
 from cos.backend.dashboard.live import Viewers
@@ -30,6 +36,7 @@ FEATURES = {
     "highway": highway,
     "scratch": scratch,
     "webhooks": webhooks,
+    "access": access,
     "dashboard": dashboard,
 }
 
@@ -58,6 +65,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.features = tuple(FEATURES)
+    app.state.rules = Rules()
     app.state.requests = Requests()
     app.state.metrics = registry_of(services, app.state.requests)
     app.state.viewers = Viewers()
@@ -88,9 +96,18 @@ def create_app(services: Services) -> FastAPI:
 
 
 def with_edge(app: FastAPI) -> ASGIApp:
-    """Wrap the app in its edge; what a server serves."""
-    telemetry = app.state.services.telemetry
-    return Edge(app if telemetry is None else Traced(app, telemetry=telemetry))
+    """Wrap the app in its gate and its edge; what a server serves."""
+    services: Services = app.state.services
+    app.state.policy = Policy.of(services.settings)
+    gate = Gate(
+        app,
+        policy=app.state.policy,
+        grants=services.grants,
+        rules=app.state.rules,
+        most_body_bytes=lambda: services.settings.max_body_bytes,
+        audit=audit_into(services.recorder),
+    )
+    return Edge(gate if services.telemetry is None else Traced(gate, telemetry=services.telemetry))
 
 
 def _describe_problems(app: FastAPI) -> None:
@@ -105,6 +122,10 @@ def _describe_problems(app: FastAPI) -> None:
             for operations in schema["paths"].values():
                 for operation in operations.values():
                     operation["responses"].setdefault("default", problems.described())
+            policy: Policy | None = getattr(app.state, "policy", None)
+            describe_access(
+                schema, rules=app.state.rules, asked=policy is not None and policy.asks_for_tokens
+            )
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import Message
 
+from cos.backend.auth.grants import Grants
 from cos.common.circuit_breaker import CircuitBreaker
 from cos.common.monitor import Monitor
 from cos.config import Settings
@@ -51,6 +52,7 @@ class Services:
         webhooks: judges addresses and makes tries for the routes of webhooks.
         in_flight: tells how many events this process's handlers work on.
         telemetry: opens spans; None when none are wanted.
+        grants: finds who is behind a token or a session.
         started_at_seconds: monotonic time at which this process began to serve.
     """
 
@@ -70,6 +72,7 @@ class Services:
     feed: Feed
     telemetry: Telemetry | None
     webhooks: Office
+    grants: Grants
     started_at_seconds: float
 
     @property

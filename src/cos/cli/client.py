@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 sys.modules.setdefault("httpx._main", cast("Any", None))
 import httpx  # noqa: E402  (after the line above)
 
-from cos.errors import BadSetting, CosError, NotRunning, Unavailable  # noqa: E402
+from cos.cli.credentials import token_for  # noqa: E402  (after the line above)
+from cos.errors import BadSetting, CosError, NotRunning, Unauthorized, Unavailable  # noqa: E402
 from cos.infra.folder import DataFolder  # noqa: E402
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def api(settings: Settings, url: str | None) -> Iterator[httpx.Client]:
     timeout = httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     try:
         # trust_env: a proxy from the environment has no business between us and loopback.
-        with httpx.Client(base_url=base, timeout=timeout, trust_env=False) as client:
+        token = token_for(settings, base, own=url is None)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=base, timeout=timeout, trust_env=False, headers=headers) as client:
             yield client
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise BadSetting(
@@ -68,6 +71,8 @@ def answer(response: httpx.Response) -> Any:
         detail = f"the API answered {response.status_code}"
     if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         raise Unavailable(str(detail))
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        raise Unauthorized(f"{detail}, and give it to this command in COS_TOKEN or with --save")
     raise Refused(str(detail))
 
 

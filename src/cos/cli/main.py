@@ -28,6 +28,7 @@ _MODULES: Final = (
     "webhook",
     "backup",
     "config",
+    "token",
     "exporter",
     "importer",
     "service",

@@ -17,6 +17,12 @@ DataDir = Annotated[
 Port = Annotated[
     int | None, typer.Option("--port", help="Port of the API on 127.0.0.1, 0 for a free one (COS_PORT).")
 ]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host", help="Address that the API listens on; not loopback: create a token first (COS_HOST)."
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cos.cli.options import ConfigFile, DataDir, Json, Port, settings
+from cos.cli.options import ConfigFile, DataDir, Host, Json, Port, settings
 from cos.cli.screen import fail, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ def add_to(app: typer.Typer) -> None:
 def up(
     data_dir: DataDir = None,
     port: Port = None,
+    host: Host = None,
     config: ConfigFile = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready.")] = False,
     ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Start COS: Postgres, Redis, the relay and the API; Ctrl-C stops all of it."""
-    given = settings(data_dir=data_dir, port=port, config=config)
+    given = settings(data_dir=data_dir, port=port, host=host, config=config)
     if detach:
         from cos.runtime.detach import start_detached
 
@@ -53,11 +54,11 @@ def up(
     )
 
 
-def serve(data_dir: DataDir = None, port: Port = None, config: ConfigFile = None) -> None:
+def serve(data_dir: DataDir = None, port: Port = None, host: Host = None, config: ConfigFile = None) -> None:
     """Run the API alone, over a Postgres and Redis that are there already."""
     from cos.runtime import up as runtime
 
-    given = settings(data_dir=data_dir, port=port, config=config)
+    given = settings(data_dir=data_dir, port=port, host=host, config=config)
     _run(given, runtime.serve, progress=say, ready=lambda url: say(f"The API is ready at {url}"))
 
 

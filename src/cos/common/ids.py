@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 from collections.abc import Callable
@@ -59,6 +60,11 @@ def _uuid(
 def random_hex(size: int) -> str:
     """Give `size` random bytes as lower-case hex."""
     return os.urandom(size).hex()
+
+
+def secret(size: int) -> str:
+    """Give `size` random bytes as base64 for URLs, without padding: for what nobody may guess."""
+    return base64.urlsafe_b64encode(os.urandom(size)).rstrip(b"=").decode()
 
 
 def jitter(seconds: float) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from cos.backend.auth.grants import Grants
 from cos.backend.cc.health import Keeper
 from cos.backend.cc.logging import DOORBELL, LIMITS, TELEMETRY
 from cos.backend.deps import Services
@@ -147,6 +148,8 @@ class Core:
             around=None if telemetry is None else partial(_handled, telemetry),
         )
         self.webhooks = Webhooks.of(settings, database_url=database_url, recorded=self._rung)
+        self.grants = Grants(sessions=self.sessions)
+        self._grants_looper = Looper(name="grants", part=self.grants)
         self.breaker = CircuitBreaker(name="Redis", failures=redis_client.LOST)
         self.janitor = Janitor(sessions=self.sessions, settings=settings)
         self._janitor_looper = Looper(name="janitor", part=self.janitor)
@@ -191,6 +194,7 @@ class Core:
             webhooks=self.webhooks.office,
             in_flight=lambda: sum(one.work.running for one in self.consumers.subscribers.values()),
             telemetry=self.telemetry,
+            grants=self.grants,
             started_at_seconds=clock.monotonic(),
         )
 
@@ -241,9 +245,11 @@ class Core:
                     self._ringer.start()
                 self._stack.push_async_callback(self.recorder.stop)
                 await self.recorder.start()
+                self._stack.push_async_callback(self.grants.close)
                 self._stack.push_async_callback(self.feed.close)
                 listening = () if self._worker else (self._live,)
-                for looper in (self._janitor_looper, self._keeper, self._feed_looper, *listening):
+                serving = (self._janitor_looper, self._keeper, self._grants_looper, self._feed_looper)
+                for looper in (*serving, *listening):
                     self._stack.push_async_callback(looper.stop)
                     looper.start()
         except BaseException:

@@ -86,6 +86,7 @@ def start_detached(settings: Settings, *, progress: Callable[[str], None]) -> st
     ours, theirs = os.pipe()
     log = folder.logs / "cos.log"
     arguments = ["--data-dir", str(folder.path), "--port", str(settings.port), "--ready-fd", str(theirs)]
+    arguments += ["--host", settings.host]
     if settings.config is not None:
         arguments += ["--config", str(settings.config.absolute())]
     with log.open("ab") as out:

@@ -59,7 +59,7 @@ async def examine(settings: Settings) -> list[Finding]:
     state = await status(settings)
     if state["api"]["pid"] is None:
         findings.append(Finding("COS", ok=True, found="not running", advice="start it with: cos up"))
-        findings.append(_tried(f"port {settings.port}", lambda: _free(settings.port)))
+        findings.append(_tried(f"port {settings.port}", lambda: _free(settings.port, settings.host)))
         for name, given in (("postgres", settings.database_url), ("redis", settings.redis_url)):
             if given is not None:
                 findings.append(await _given(name, given.get_secret_value()))
@@ -83,8 +83,8 @@ def _tried(check: str, look: Callable[[], str]) -> Finding:
         return Finding(check, ok=False, found="not usable", advice=error.detail)
 
 
-def _free(port: int) -> str:
-    bind(port).close()
+def _free(port: int, host: str) -> str:
+    bind(port, host).close()
     return "free"
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from cos.backend.deps import STOPPING
+from cos.common.looper import Looper
 from cos.errors import ServerFailed
+from cos.runtime.connection import Connection, ConnectionLimits, Patience
 from cos.runtime.listener import HOST, bind
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["HOST", "ApiServer", "bind"]
 
 _START_SECONDS = 10.0
+
+
+#: Addresses that stand for all of this machine's; a client here calls its loopback instead.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (named, to be translated)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -35,13 +41,23 @@ class _Uvicorn(uvicorn.Server):
 class ApiServer:
     """Serves the app until it is stopped; requests in flight are finished first."""
 
-    def __init__(self, *, app: ASGIApp, listener: socket.socket, stop_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        app: ASGIApp,
+        listener: socket.socket,
+        stop_timeout_seconds: float,
+        limits: ConnectionLimits | None = None,
+        trusted_proxies: str = "",
+    ) -> None:
         """Take the app and its bound socket.
 
         Args:
             app: what to serve.
             listener: from `bind`.
             stop_timeout_seconds: how long requests in flight may take at a stop.
+            limits: of each connection.
+            trusted_proxies: addresses, by commas, whose word on a client's address and scheme is taken.
         """
         self._app = app
         self._listener = listener
@@ -50,7 +66,10 @@ class ApiServer:
             self._serve,
             interface="asgi3",
             lifespan="off",
-            http="httptools",
+            http=type("Connection", (Connection,), {"limits": limits or ConnectionLimits()}),
+            # Never by default, as uvicorn would from loopback: a program here could name any address.
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=trusted_proxies,
             ws="websockets-sansio",
             ws_max_size=64 * 1024,  # nothing is expected from a follower
             log_config=None,
@@ -60,14 +79,18 @@ class ApiServer:
             timeout_graceful_shutdown=max(1, int(stop_timeout_seconds)),
         )
         self._server = _Uvicorn(config)
+        self._patience = Looper(
+            name="patience", part=Patience(connections=self._server.server_state.connections)
+        )
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
     @property
     def url(self) -> str:
-        """Where it is reached."""
+        """Where it is reached from this machine."""
         host, port = self._listener.getsockname()[:2]
-        return f"http://{host}:{port}"
+        host = _EVERYWHERE.get(host, host)
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[STOPPING] = self._stopping
@@ -86,10 +109,12 @@ class ApiServer:
                 if self._task.done():
                     raise ServerFailed("The API did not start; its log says why.") from self._task.exception()
                 await asyncio.sleep(0.005)
+        self._patience.start()
 
     async def stop(self) -> None:
         """Take no more requests, finish those in flight, tell the endless ones to end, and end."""
         self._stopping.set()
+        await self._patience.stop()
         task, self._task = self._task, None
         if task is None:
             self._listener.close()

@@ -118,7 +118,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
     async with AsyncExitStack() as stack:
         lock = folder.lock({"pid": os.getpid(), "since": started_at})
         stack.callback(lock.close)
-        listener = bind(settings.port)
+        listener = bind(settings.port, settings.host)
         stack.callback(listener.close)
         progress(f"Data        {folder.path}")
         servers = await stack.enter_async_context(
@@ -174,7 +174,7 @@ async def serve(settings: Settings, *, progress: Progress, ready: Callable[[str]
     """Run the API alone, over servers that are there already, until a signal ends it."""
     signals = Signals(settings)
     async with AsyncExitStack() as stack:
-        listener = bind(settings.port)
+        listener = bind(settings.port, settings.host)
         stack.callback(listener.close)
         core = await _part(stack, settings, api=True, progress=progress)
         signals.on_reload.append(core.reload)
@@ -227,10 +227,18 @@ def _tell(core: Core, progress: Progress) -> None:
 async def _serve(stack: AsyncExitStack, core: Core, listener: Any) -> ApiServer:
     from cos.runtime import parts  # noqa: PLC0415  (see `_load`)
 
+    settings = core.settings
+    await parts.check_open(settings, core.sessions)
     api = parts.ApiServer(
         app=parts.with_edge(parts.create_app(core.services())),
         listener=listener,
-        stop_timeout_seconds=core.settings.stop_timeout_seconds,
+        stop_timeout_seconds=settings.stop_timeout_seconds,
+        limits=parts.ConnectionLimits(
+            head_bytes=settings.max_url_bytes + settings.max_header_bytes + 8 * settings.max_headers,
+            head_seconds=settings.header_timeout_seconds,
+            body_seconds=settings.body_timeout_seconds,
+        ),
+        trusted_proxies=settings.trusted_proxies,
     )
     # Known only now where it was left to the system: webhooks must never be posted to ourselves.
     core.webhooks.outbound.own_ports.add(listener.getsockname()[1])

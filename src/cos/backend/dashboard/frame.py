@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cos.backend.auth.gate import grant_of
 from cos.backend.dashboard import pages
 from cos.backend.dashboard.health import Report
 from cos.backend.dashboard.health import report as measured
@@ -33,7 +34,7 @@ async def frame(
         "nav": VIEWS,
         "report": report or await measured(request.app.state.services),
         "theme": pages.theme(request),
-        "csrf": None,
+        "csrf": grant_of(request).csrf,
         "notice": None,
         "oob": False,
         "now": clock.now(),

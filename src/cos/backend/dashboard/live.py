@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from cos.backend.auth.gate import grant_of
 from cos.backend.dashboard import health, pages
 from cos.backend.dashboard.view import Asked
 from cos.backend.deps import stops_within
@@ -75,7 +76,7 @@ async def changes(
         quiet = 0
         for tick in itertools.count():
             report = await health.report(services)
-            context: dict[str, Any] = {"report": report, "oob": True, "csrf": None}
+            context: dict[str, Any] = {"report": report, "oob": True, "csrf": grant_of(request).csrf}
             found = {name: pages.render(f"parts/{name}.html", context) for name in ("state", "dead")}
             if tick % view.every == 0:
                 found |= await _parts(

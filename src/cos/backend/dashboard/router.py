@@ -9,7 +9,8 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 from starlette.responses import StreamingResponse
 
-from cos.backend.dashboard import acts, health, letters, pages
+from cos.backend.auth.gate import grant_of
+from cos.backend.dashboard import acts, health, letters, pages, sign_in
 from cos.backend.dashboard.delivery import route_of
 from cos.backend.dashboard.frame import frame
 from cos.backend.dashboard.live import Viewers, changes
@@ -23,6 +24,7 @@ from cos.memory import reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 router.include_router(acts.router)
+router.include_router(sign_in.router)
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -130,5 +132,5 @@ async def _opened(request: Request, name: str, *, view: str, title: str, context
     """Show one thing whole: alone to htmx, which puts it beside its list, else as a page of its own."""
     context["fragment"] = pages.wants_fragment(request)
     if context["fragment"]:
-        return pages.html(pages.render(f"parts/{name}.html", {"csrf": None, **context}))
+        return pages.html(pages.render(f"parts/{name}.html", {"csrf": grant_of(request).csrf, **context}))
     return await _page(request, f"{name}.html", view=view, title=title, context=context)

@@ -1,0 +1,1 @@
+"""Tokens and sign-in: made, listed and revoked, each change an event."""

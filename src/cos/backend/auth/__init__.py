@@ -1,0 +1,1 @@
+"""Who may do what: tokens, sessions, scopes and limits, in front of every route."""

@@ -1,0 +1,102 @@
+"""What each route asks for: one table, by the beginning of the path and by whether the method changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Scope(IntEnum):
+    """What a token may do; a higher one includes the lower ones, `OPEN` needs no token at all."""
+
+    OPEN = 0
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+    @property
+    def word(self) -> str:
+        """The name by which it is stored, sent and shown."""
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, word: str) -> Scope:
+        """Give the scope of a stored word; raises KeyError for another one."""
+        return cls[word.upper()]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the routes under one path ask for.
+
+    Attributes:
+        path: of a route, or the beginning of many up to a slash.
+        safe: for methods that only read.
+        unsafe: for all others.
+    """
+
+    path: str
+    safe: Scope
+    unsafe: Scope
+
+
+OPEN, READ, WRITE, ADMIN = Scope.OPEN, Scope.READ, Scope.WRITE, Scope.ADMIN
+
+#: Every route stands under one of these, a test holds it. The longest path that fits is the one that counts.
+RULES = (
+    Rule("/", READ, ADMIN),
+    Rule("/health", OPEN, ADMIN),
+    Rule("/ready", READ, ADMIN),
+    Rule("/metrics", READ, ADMIN),
+    Rule("/docs", READ, ADMIN),
+    Rule("/openapi.json", READ, ADMIN),
+    Rule("/sign-in", OPEN, OPEN),
+    Rule("/sign-out", OPEN, OPEN),
+    Rule("/ui", READ, WRITE),
+    Rule("/ui/static", OPEN, ADMIN),
+    Rule("/ui/letters", READ, ADMIN),
+    Rule("/ui/readers", READ, ADMIN),
+    Rule("/events", READ, WRITE),
+    Rule("/cc", READ, WRITE),
+    Rule("/cc/ping", READ, READ),
+    Rule("/cc/tokens", ADMIN, ADMIN),
+    Rule("/cc/webhooks", ADMIN, ADMIN),
+    Rule("/cc/backups", ADMIN, ADMIN),
+    Rule("/cc/dead-letters", READ, ADMIN),
+    Rule("/cc/groups", READ, ADMIN),
+    Rule("/cc/projections", READ, ADMIN),
+)
+
+#: For a path that no rule names: it is read like any other, and changed by nobody but an administrator.
+_UNKNOWN = Rule("", READ, ADMIN)
+
+
+class Rules:
+    """The table, and what modules of other packages add to it."""
+
+    def __init__(self, extra: Iterable[Rule] = ()) -> None:
+        """Take the further rules; one for a path that is there already is ignored, so that nobody opens ours."""
+        self._rules = {rule.path: rule for rule in (*extra, *RULES)}
+
+    def rule_for(self, path: str) -> Rule | None:
+        """Give the rule that names a path or the longest beginning of it; None when there is none.
+
+        The path is taken as the router takes it: decoded once, with nothing else put right. What the router does not
+        know under this spelling it does not serve, so no spelling of a path reaches a route under another's rule.
+        """
+        found = self._rules.get(path)
+        while found is None:
+            cut = path.rfind("/")
+            if cut <= 0:
+                return None
+            path = path[:cut]
+            found = self._rules.get(path)
+        return found
+
+    def scope_of(self, method: str, path: str) -> Scope:
+        """Give what a request asks for."""
+        rule = self.rule_for(path) or _UNKNOWN
+        return rule.safe if method in SAFE_METHODS else rule.unsafe

@@ -1,0 +1,85 @@
+"""The token that the command line sends: from `COS_TOKEN`, or from a file that only this account can read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cos.errors import BadSetting
+from cos.infra.folder import DataFolder
+
+if TYPE_CHECKING:
+    from cos.config import Settings
+
+FILE = "token"
+_MOST_BYTES = 4096
+
+
+def token_for(settings: Settings, url: str, *, own: bool) -> str | None:
+    """Give the token to send, None when there is none.
+
+    One from the data folder goes to the COS of that folder alone. One that is given in the settings goes where it is
+    sent, but never unencrypted to another machine.
+
+    Args:
+        settings: name the token or its file.
+        url: of the API.
+        own: whether that is the COS of the data folder.
+
+    Raises:
+        BadSetting: the file can be read by others or not by us, or the token would travel unencrypted.
+    """
+    given = settings.token.get_secret_value().strip() if settings.token is not None else None
+    if given is None and settings.token_file is not None:
+        given = _read(settings.token_file.expanduser(), must=True)
+    if given is None:
+        return _read(_file(settings), must=False) if own else None
+    parts = urlsplit(url)
+    if not own and parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        raise BadSetting(f"The token is not sent to {url}, where it could be read on the way; use https.")
+    return given
+
+
+def keep(settings: Settings, token: str) -> Path:
+    """Write the token into its file (0600), in place of what is there; gives the path."""
+    path = settings.token_file.expanduser() if settings.token_file is not None else _file(settings)
+    new = path.with_name(path.name + ".new")
+    try:
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token + "\n")
+        new.replace(path)
+    except OSError as error:
+        raise BadSetting(f"The token cannot be kept in {path}: {_said(error)}.") from None
+    return path
+
+
+def _file(settings: Settings) -> Path:
+    return DataFolder.open(settings.data_dir).path / FILE
+
+
+def _read(path: Path, *, must: bool) -> str | None:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_MOST_BYTES)
+    except FileNotFoundError:
+        if must:
+            raise BadSetting(f"There is no token file {path} (COS_TOKEN_FILE).") from None
+        return None
+    except OSError as error:
+        raise BadSetting(f"The token file {path} cannot be read: {_said(error)}.") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BadSetting(f"Others can read the token file {path}: run chmod 600 on it.")
+    try:
+        return text.decode("ascii").strip() or None
+    except UnicodeDecodeError:
+        raise BadSetting(f"The token file {path} holds no token.") from None
+
+
+def _said(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
