@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     )
     require_token: bool = Field(default=False, description="Whether the API asks for tokens on loopback too.")
     token: SecretStr | None = Field(
-        default=None, description="Token that the command line sends; wins over the one in `COS_TOKEN_FILE`."
+        default=None, description="Token that the command line sends; wins over one in a file."
     )
     token_file: Path | None = Field(
         default=None,
