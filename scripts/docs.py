@@ -63,7 +63,8 @@ def _default(name: str) -> str:
 
 
 def _allowed(schema: dict[str, Any]) -> str:
-    named = schema.get("title", "")
+    if schema.get("title", "").endswith("Url"):
+        return "a URL"
     if "anyOf" in schema:
         schema = schema["anyOf"][0]
     if "enum" in schema:
@@ -75,9 +76,7 @@ def _allowed(schema: dict[str, Any]) -> str:
     low = f"above {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else schema.get("minimum")
     if low is not None:
         return f"{low} to {schema['maximum']}"
-    if schema.get("format") == "path":
-        return "a path"
-    return "a URL" if named.endswith("Url") else "a text"
+    return "a path" if schema.get("format") == "path" else "a text"
 
 
 def commands() -> str:

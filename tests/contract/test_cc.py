@@ -22,7 +22,7 @@ class TestHealth:
         config = (await steady.get("/cc/config")).json()
         assert config == {
             "version": cos.__version__,
-            "modules_loaded": ["cc", "events", "highway", "scratch", "access", "dashboard"],
+            "modules_loaded": ["cc", "events", "highway", "scratch", "webhooks", "access", "dashboard"],
         }
 
     async def test_enhanced_health(self, steady) -> None:

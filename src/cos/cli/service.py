@@ -14,7 +14,7 @@ from cos.cli.screen import say
 app = typer.Typer(no_args_is_help=True)
 
 #: Exit codes after which another start would only fail again: see docs/cli.md.
-_HOPELESS = (2, 11, 12, 13, 15, 16, 19, 20, 22)
+_HOPELESS = (2, 11, 12, 13, 15, 16, 19, 20, 22, 25)
 
 _UNIT = """\
 # {where}

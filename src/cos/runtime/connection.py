@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from cos.errors import CosError, HeadersTooLarge, RequestTimeout
 
@@ -78,15 +78,16 @@ class Connection(HttpToolsProtocol):
         Args:
             now: the loop's time, in seconds.
         """
-        cycle = self.cycle
-        answering = cycle is not None and not cycle.response_complete
+        cycle = self._cycle()
+        if cycle is not None and cycle.response_complete:
+            cycle = None
         if self._head_began is not None:
-            if answering or now - self._head_began <= self.limits.head_seconds:
+            if cycle is not None or now - self._head_began <= self.limits.head_seconds:
                 return None
             return RequestTimeout(
                 f"The headers of the request did not arrive within {self.limits.head_seconds:g} s."
             )
-        if self._in_head or not answering or not cycle.more_body or self.flow.read_paused:
+        if self._in_head or cycle is None or not cycle.more_body or self.flow.read_paused:
             return None
         if now - self._heard <= self.limits.body_seconds:
             return None
@@ -94,9 +95,14 @@ class Connection(HttpToolsProtocol):
 
     def refuse(self, error: CosError) -> None:
         """Say what is wrong, where no answer has begun, and end the connection; who reads the body finds its end."""
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        cycle = self._cycle()
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             self.transport.write(_answer(error))
         self.transport.close()
+
+    def _cycle(self) -> RequestResponseCycle | None:
+        """Give the request that is answered or was answered last, None before the first."""
+        return self.cycle
 
 
 class Patience:

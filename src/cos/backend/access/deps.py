@@ -13,7 +13,7 @@ from cos.backend.deps import ServicesDep, transaction
 
 async def get_access_db(services: ServicesDep) -> AsyncIterator[AsyncSession]:
     """Give the request's session; its transaction is committed before the answer is sent, rolled back on an error."""
-    async for session in transaction(services):
+    async with transaction(services) as session:
         yield session
 
 
