@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from cos.common.tls_files import unreadable
 from cos.errors import BadSetting, CosError, PostgresUnreachable, WrongPassword
 
 if TYPE_CHECKING:
@@ -96,12 +97,14 @@ def connect_error(url: str, error: BaseException) -> CosError:
     for known, kind, sentence in _SENTENCES:
         if isinstance(error, known):
             return kind(sentence.format(place=place))
-    if isinstance(error, ValueError) and not isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, ValueError) and not isinstance(error, (asyncpg.InterfaceError, ssl.SSLError)):
         # Not in the reader's words: they may quote a piece of the password, where it holds a character like / or #.
         return BadSetting(
             "The setting COS_DATABASE_URL is no URL that can be read: it looks like "
             "postgresql://user:password@host:5432/database, with / ? # @ [ ] in the password written as %2F %3F …."
         )
+    if isinstance(error, OSError) and (file := unreadable(url)) is not None:
+        return BadSetting(f"Postgres at {place} cannot be reached: {file}.")
     said = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     what = f"The TLS handshake with Postgres at {place} failed" if isinstance(error, ssl.SSLError) else None
     return PostgresUnreachable(f"{what or f'Postgres at {place} cannot be reached'}: {said}.")

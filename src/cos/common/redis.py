@@ -9,7 +9,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as LostConnection
 
+from cos.common.tls_files import unreadable
 from cos.errors import BadSetting, CosError, RedisUnreachable, ServerTooOld, WrongPassword
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ def connect_error(url: str, error: Exception) -> CosError:
     """Say in one sentence why Redis did not do what was asked."""
     if isinstance(error.__cause__, AuthenticationError | NoPermissionError):
         error = error.__cause__  # the client wraps what happens while it connects
+    if isinstance(error, OSError | LostConnection) and (file := unreadable(url)) is not None:
+        return BadSetting(f"Redis at {where(url)} does not answer: {file}.")
     said = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     refused = isinstance(error, AuthenticationError | NoPermissionError) or said.startswith(
         ("NOAUTH", "WRONGPASS")
