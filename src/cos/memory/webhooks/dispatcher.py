@@ -75,6 +75,8 @@ class Dispatcher:
         self._ledger = ledger
         self._policy = policy
         self._owner = owner
+        # Often enough that a lease is renewed in time, also when one look is late.
+        self._look_seconds = min(LOOK_SECONDS, policy.lease_seconds / 5)
         self._served: dict[UUID, _Served] = {}
         self._seen: Position | None = None
         self._look_at = float("-inf")
@@ -98,10 +100,10 @@ class Dispatcher:
         """
         if clock.monotonic() >= self._look_at:
             await self._look()
-            self._look_at = clock.monotonic() + LOOK_SECONDS
+            self._look_at = clock.monotonic() + self._look_seconds
         if not self._served:
             self._seen = None
-            return LOOK_SECONDS
+            return self._look_seconds
         return 0.0 if await self._heads() else POLL_SECONDS
 
     async def close(self) -> None:
@@ -152,7 +154,10 @@ class Dispatcher:
         if known is None:
             known = self._start(endpoint)
         known.courier.endpoint.secrets = endpoint.secrets
+        rested = known.courier.over
         known.courier.hold(asked_at, row["lease_seconds"])
+        if rested:
+            known.looper.wake()
 
     def _start(self, endpoint: endpoints.Endpoint) -> _Served:
         courier = Courier(

@@ -1,0 +1,361 @@
+"""Webhooks under faults: nothing is lost, and what comes twice comes with the same id."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cos.common import clock
+
+PROGRAM = Path(__file__).parent / "killed.py"
+LEASE_SECONDS = 1.0
+
+
+@pytest.fixture
+async def spawn(core) -> AsyncIterator[Callable[[], Awaitable[asyncio.subprocess.Process]]]:
+    """Serve webhooks in another process."""
+    started = []
+
+    async def start() -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(PROGRAM),
+            core.database_url,
+            str(LEASE_SECONDS),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        started.append(process)
+        async with asyncio.timeout(60):
+            assert await process.stdout.readline() == b"serving\n"
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def first_of_each(calls: list[Any]) -> list[int]:
+    seen: dict[str, int] = {}
+    for call in calls:
+        seen.setdefault(call.id, call.n)
+    return list(seen.values())
+
+
+class TestKilled:
+    async def test_between_the_answer_and_the_commit(
+        self, spawn, run, hook, record, receiver, answer, came, becomes, policy
+    ) -> None:
+        """The event was taken, nobody wrote it down: it comes again, with the same id, and the rest follows."""
+        process = await spawn()
+
+        async def kill(_call) -> bytes:
+            process.kill()
+            await process.wait()
+            return answer(200)
+
+        made = await hook()
+        receiver.answers.extend([answer(200), kill])
+        await record(1)
+        await came(1)
+        await record(2, 3)
+        await came(2)
+        await process.wait()
+        await run(policy)
+        found = await becomes(made, state="active", next_attempt_at=None, failures=0)
+        assert found
+        await came(4)
+        assert first_of_each(receiver.calls) == [1, 2, 3]
+        assert receiver.numbers[-2:] == [2, 3]
+        assert receiver.calls[1].id in {call.id for call in receiver.calls[2:]}
+
+    async def test_again_and_again_in_full_flow(
+        self, spawn, run, hook, record, receiver, came, becomes, policy, eventually
+    ) -> None:
+        """Every event comes, each id for one event, in the order of the log but for what comes twice."""
+        await hook()
+        ids = await record(*range(300))
+        for mark in (40, 90, 150):
+            process = await spawn()
+            await record(*range(300 + mark, 310 + mark))
+            await came(mark)
+            process.kill()
+            await process.wait()
+        made = await hook(url=receiver.url("/other"))
+        await run(policy)
+        last = await record(999)
+
+        async def all_there() -> bool:
+            return {call.id for call in receiver.calls if call.path == "/hook"} >= {*ids, *last}
+
+        await eventually(all_there, seconds=60)
+        mine = [call for call in receiver.calls if call.path == "/hook"]
+        assert first_of_each(mine)[:300] == list(range(300))
+        assert len(mine) < 2 * len({call.id for call in mine})
+        await becomes(made, delivered=1)
+
+
+class TestTwoProcesses:
+    async def test_one_serves_an_endpoint_and_the_other_takes_over(
+        self, spawn, run, hook, record, receiver, came, eventually, pg, policy
+    ) -> None:
+        """Without a single event twice when the first gives it back in order."""
+        await hook()
+        first = await spawn()
+        await record(*range(50))
+        await came(50)
+        second = await run(policy)
+        await record(*range(50, 60))
+        await came(60)
+        assert second.sender.tries == 0
+        first.send_signal(signal.SIGINT)
+        await first.wait()
+        await record(*range(60, 80))
+        await came(80)
+        assert receiver.numbers == list(range(80))
+
+    async def test_a_frozen_one_that_thaws_sends_nothing_more(
+        self, spawn, run, hook, record, receiver, came, eventually, pg, policy
+    ) -> None:
+        """Its lease is over by its own clock: it stops before it sends."""
+        await hook()
+        frozen = await spawn()
+        await record(*range(10))
+        await came(10)
+
+        async def written() -> bool:
+            return await pg.fetchval("SELECT delivered FROM webhook.endpoint") == 10
+
+        await eventually(written)
+        os.kill(frozen.pid, signal.SIGSTOP)
+        await record(*range(10, 20))
+        await run(policy)
+        await came(20)
+        os.kill(frozen.pid, signal.SIGCONT)
+        await record(*range(20, 40))
+        await came(40)
+        assert receiver.numbers == list(range(40))
+
+
+class TestPeople:
+    """Who changes a webhook while it is served."""
+
+    async def test_pausing_ends_after_the_delivery_under_way(
+        self, run, hook, record, receiver, answer, becomes, client, eventually
+    ) -> None:
+        """Which counts: resumed, it goes on with the next event."""
+        under_way, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(_call) -> bytes:
+            under_way.set()
+            await go_on.wait()
+            return answer(200)
+
+        made = await hook()
+        receiver.answers.append(slow)
+        served = await run()
+        await record(1, 2, 3)
+        await under_way.wait()
+        await client.post(f"/cc/webhooks/{made['id']}/pause")
+
+        async def heard() -> bool:
+            return not served.dispatcher.couriers
+
+        await eventually(heard)
+        go_on.set()
+        await becomes(made, delivered=1, state="paused")
+        assert receiver.numbers == [1]
+        await client.post(f"/cc/webhooks/{made['id']}/resume")
+        await becomes(made, delivered=3)
+        assert receiver.numbers == [1, 2, 3]
+
+    async def test_deleting_during_a_delivery(
+        self, run, hook, record, receiver, answer, client, eventually, came
+    ) -> None:
+        """Leaves nothing behind, and others go on."""
+        under_way, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(_call) -> bytes:
+            under_way.set()
+            await go_on.wait()
+            return answer(200)
+
+        made = await hook()
+        receiver.answers.append(slow)
+        served = await run()
+        await record(1, 2)
+        await under_way.wait()
+        assert (await client.delete(f"/cc/webhooks/{made['id']}")).status_code == 200
+
+        async def heard() -> bool:
+            return not served.dispatcher.couriers
+
+        await eventually(heard)
+        go_on.set()
+
+        async def gone() -> bool:
+            return not served.dispatcher._served
+
+        await eventually(gone)
+        await hook(url=receiver.url("/new"))
+        await record(3)
+        await came(2)
+        assert [(call.path, call.n) for call in receiver.calls] == [("/hook", 1), ("/new", 3)]
+
+    async def test_a_new_url_is_tried_at_once_by_the_same_process(
+        self, run, policy, hook, record, receiver, answer, came, becomes, client
+    ) -> None:
+        """An endpoint that waits for its next try in hours is mended now."""
+        receiver.answers.append(answer(500))
+        made = await hook()
+        await run(replace(policy, retry_seconds=(5000,)))
+        await record(1)
+        await becomes(made, state="failing")
+        await client.patch(f"/cc/webhooks/{made['id']}", json={"url": receiver.url("/mended")})
+        await becomes(made, state="active", delivered=1)
+        assert [call.path for call in receiver.calls] == ["/hook", "/mended"]
+
+    async def test_a_requeued_letter_of_a_deleted_webhook_is_dead_again(
+        self, run, hook, record, receiver, answer, becomes, client, letters, eventually, monkeypatch, policy
+    ) -> None:
+        monkeypatch.setattr("cos.memory.webhooks.dispatcher._ORPHANS_SECONDS", 0.01)
+        receiver.answers.append(answer(400))
+        made = await hook()
+        await run(replace(policy, refused_tries=1))
+        await record(1)
+        await becomes(made, buried=1)
+        [letter] = await letters()
+        await client.delete(f"/cc/webhooks/{made['id']}")
+        assert (await client.post(f"/cc/dead-letters/{letter['id']}/requeue")).status_code == 200
+
+        async def dead() -> bool:
+            [now] = await letters()
+            return now["state"] == "dead" and "was deleted" in now["error"]
+
+        await eventually(dead)
+        assert len(receiver.calls) == 1
+
+
+class TestSecrets:
+    async def test_both_sign_during_the_overlap(
+        self, run, hook, record, receiver, verify, came, client, eventually
+    ) -> None:
+        """Without a restart of the courier; then the new one alone."""
+        made = await hook()
+        await run()
+        await record(1)
+        [first] = await came(1)
+        assert " " not in first.headers["webhook-signature"]
+        path = f"/cc/webhooks/{made['id']}/rotate"
+        new = (await client.post(path, json={"overlap_seconds": 1000})).json()["secret"]
+
+        async def two() -> bool:
+            await record(2)
+            return receiver.calls[-1].headers["webhook-signature"].count("v1,") == 2
+
+        await eventually(two)
+        verify(receiver.calls[-1], made["secret"])
+        verify(receiver.calls[-1], new)
+        last = (await client.post(path, json={"overlap_seconds": 0})).json()["secret"]
+
+        async def one() -> bool:
+            await record(3)
+            return receiver.calls[-1].headers["webhook-signature"].count("v1,") == 1
+
+        await eventually(one)
+        verify(receiver.calls[-1], last)
+
+
+class TestClocks:
+    async def test_a_pause_of_another_process_is_never_longer_than_a_pause_can_be(
+        self, run, policy, hook, record, receiver, becomes, pg
+    ) -> None:
+        """A wall clock that was days ahead when the pause began must not stop the endpoint for days."""
+        made = await hook()
+        await record(1)
+        await pg.execute(
+            "UPDATE webhook.endpoint SET attempts = 1, next_attempt_at = now() + interval '30 days',"
+            " failing_since = now() + interval '30 days', failures = 1"
+        )
+        await run(replace(policy, retry_seconds=(0.1,), retry_after_seconds=0.1))
+        await becomes(made, delivered=1, state="active")
+
+    async def test_a_clock_that_jumps_does_not_disable(
+        self, run, policy, hook, record, receiver, answer, came, becomes
+    ) -> None:
+        """A few failures around a jump of a year are not a year of failures."""
+
+        class Jumping(clock.SystemClock):
+            ahead = timedelta()
+
+            def now(self) -> datetime:
+                return super().now() + self.ahead
+
+        jumping = Jumping()
+        made = await hook()
+        with clock.use_clock(jumping):
+
+            async def jump(_call) -> bytes:
+                jumping.ahead += timedelta(days=365)
+                return answer(500)
+
+            receiver.answers.extend([answer(500), jump, answer(500)])
+            await run()
+            await record(1)
+            await becomes(made, delivered=1, state="active")
+
+
+class TestBreaker:
+    async def test_a_host_that_fails_is_left_alone_by_all_its_endpoints(
+        self, run, policy, hook, record, receiver, answer, came, becomes, eventually
+    ) -> None:
+        """Refused calls are no tries: nothing is buried while the host is left alone, and all comes when it is back."""
+        receiver.always = answer(500)
+        hooks = [await hook(url=receiver.url(f"/{n}")) for n in range(6)]
+        rules = replace(policy, retry_seconds=(0.001,) * 30, breaker_failures=4, breaker_seconds=0.3)
+        served = await run(rules)
+        await record(1)
+
+        async def opened() -> bool:
+            return any(one.counts.refused for one in served.sender.breakers.values())
+
+        await eventually(opened)
+        receiver.always = answer(200)
+        for made in hooks:
+            await becomes(made, delivered=1, buried=0, state="active")
+
+
+class TestServersAway:
+    async def test_postgres_away_and_back(
+        self, servers, run, hook, record, receiver, came, becomes, eventually
+    ) -> None:
+        """Its connections are cut again and again under way: every event comes, few of them twice."""
+        import asyncpg  # noqa: PLC0415  (only here)
+
+        made = await hook()
+        await run()
+        ids = await record(*range(200))
+        for mark in (20, 60, 120):
+            await came(mark)
+            connection = await asyncpg.connect(servers.postgres.url)
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cos webhooks'"
+            )
+            await connection.close()
+
+        async def all_there() -> bool:
+            return {call.id for call in receiver.calls} == set(ids)
+
+        await eventually(all_there, seconds=40)
+        assert first_of_each(receiver.calls) == list(range(200))
+        await becomes(made, state="active", error=None)
