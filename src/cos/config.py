@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment and of the settings file."""
+"""Settings: the only reader of the environment and of the settings file."""  # house: length (one subject)
 
 from __future__ import annotations
 
