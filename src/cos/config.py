@@ -18,6 +18,8 @@ _POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 #: The settings file of a data folder; `COS_CONFIG` or an argument names another.
 FILE_NAME: Final = "cos.toml"
+#: The table of the settings file that holds one for each module that a package adds.
+MODULES: Final = "module"
 #: What a running COS takes over when it is told to read its settings again; the others need a restart.
 LIVE: Final = (
     "log_level",
@@ -315,7 +317,7 @@ def explain(settings: Settings) -> list[Explained]:
         Explained(
             name=name,
             variable=_variable(name),
-            value=_shown(getattr(settings, name)),
+            value=shown(getattr(settings, name)),
             origin=_origin(name, given, from_file, path),
             live=name in LIVE,
             description=str(field.description),
@@ -343,6 +345,16 @@ def reload(settings: Settings) -> tuple[list[str], list[str]]:
     return taken, [name for name in changed if name not in LIVE]
 
 
+def settings_file(settings: Settings) -> tuple[Path | None, dict[str, Any]]:
+    """Give the settings file that these settings came from, if there is one, and what it says; raises BadSetting."""
+    return _file(settings._arguments)  # noqa: SLF001  (kept there by load_settings)
+
+
+def is_set(variable: str) -> bool:
+    """Say whether the environment sets a variable, in letters of any case, to more than nothing."""
+    return any(name.upper() == variable and value for name, value in os.environ.items())
+
+
 def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
     """Read the settings file, if there is one, without what the environment sets."""
     named = given.get("config") or os.environ.get("COS_CONFIG")
@@ -361,11 +373,16 @@ def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSetting(f"The settings file {path} is not TOML: {str(error).rstrip('.')}.") from None
+    modules = found.get(MODULES, {})
+    if not isinstance(modules, dict) or not all(isinstance(one, dict) for one in modules.values()):
+        raise BadSetting(f"The settings file {path} has a module that is no table; write [module.NAME].")
     for name in found:
+        if name == MODULES:
+            continue
         if name not in Settings.model_fields or name == "config" or (name == "data_dir" and not named):
             known = ", ".join(one for one in Settings.model_fields if one != "config")
             raise BadSetting(f"The settings file {path} sets {name[:60]!r}, which is none of {known}.")
-    in_environment = {name for name in found if _in_environment(name)}
+    in_environment = {name for name in found if is_set(_variable(name))}
     return path, {name: value for name, value in found.items() if name not in in_environment}
 
 
@@ -377,19 +394,16 @@ def _variable(name: str) -> str:
     return f"COS_{name.upper()}"
 
 
-def _in_environment(name: str) -> bool:
-    return any(variable.upper() == _variable(name) and value for variable, value in os.environ.items())
-
-
 def _origin(name: str, given: dict[str, Any], from_file: dict[str, Any], path: Path | None) -> str:
     if name in given:
         return "argument"
-    if _in_environment(name):
+    if is_set(_variable(name)):
         return "environment"
     return str(path) if name in from_file else "default"
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
+    """Give a setting's value as JSON shows it, a secret masked."""
     if isinstance(value, SecretStr):
         return str(value)
     return str(value) if isinstance(value, Path) else value

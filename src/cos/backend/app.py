@@ -25,6 +25,7 @@ from cos.backend.edge import Edge
 from cos.backend.events.router import router as events
 from cos.backend.events.schemas import EVENT_SCHEMAS
 from cos.backend.highway.router import router as highway
+from cos.backend.module import mount
 from cos.backend.scratch.router import router as scratch
 from cos.backend.traced import Traced
 from cos.backend.webhooks.router import router as webhooks
@@ -64,13 +65,16 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    app.state.features = tuple(FEATURES)
+    added = getattr(services, "modules", ())  # none when the app is only described
+    app.state.features = (*FEATURES, *(module.name for module in added))
     app.state.rules = Rules()
     app.state.requests = Requests()
     app.state.metrics = registry_of(services, app.state.requests)
     app.state.viewers = Viewers()
     for router in FEATURES.values():
         app.include_router(router)
+    for module in added:
+        mount(app, module)
 
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request, Response
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import Message
 
 from cos.backend.auth.grants import Grants
+from cos.backend.module import Module
 from cos.common.circuit_breaker import CircuitBreaker
 from cos.common.monitor import Monitor
 from cos.config import Settings
@@ -54,6 +55,8 @@ class Services:
         telemetry: opens spans; None when none are wanted.
         grants: finds who is behind a token or a session.
         started_at_seconds: monotonic time at which this process began to serve.
+        modules: that packages add, and that run.
+        module_settings: their own settings, by name.
     """
 
     settings: Settings
@@ -74,6 +77,8 @@ class Services:
     webhooks: Office
     grants: Grants
     started_at_seconds: float
+    modules: tuple[Module, ...] = ()
+    module_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def limits(self) -> Limits:

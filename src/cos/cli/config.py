@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 from cos.cli.options import ConfigFile, DataDir, Json, Port, settings
-from cos.cli.screen import say, show_json, show_table
+from cos.cli.screen import fail, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from cos.config import Explained, Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,7 +26,8 @@ def config(
     """Show every setting: its value, where that came from, and whether a change needs a restart."""
     from cos.config import explain
 
-    found = explain(settings(data_dir=data_dir, port=port, config=file))
+    given = settings(data_dir=data_dir, port=port, config=file)
+    found = [*explain(given), *_of_modules(given)]
     if as_json:
         show_json([asdict(one) for one in found])
         return
@@ -38,6 +43,24 @@ def config(
             for one in found
         ],
     )
+
+
+def _of_modules(given: Settings) -> list[Explained]:
+    """Explain the settings of installed modules; one that cannot be used is told at the side."""
+    from importlib.metadata import entry_points
+
+    if not entry_points(group="cos.modules"):
+        return []
+    from cos.runtime.module_settings import explain_module
+    from cos.runtime.modules import found
+
+    rows = []
+    for one in found(given).installed:
+        if one.trouble is not None:
+            fail(one.trouble)
+        elif one.module is not None and one.module.settings is not None:
+            rows += explain_module(given, one.name, one.module.settings)
+    return rows
 
 
 def reload(data_dir: DataDir = None) -> None:

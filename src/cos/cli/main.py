@@ -32,6 +32,7 @@ _MODULES: Final = (
     "exporter",
     "importer",
     "service",
+    "module",
 )
 #: Where a command is, for those that are used often: only that module is loaded, and only that command made.
 _HOME: Final = {

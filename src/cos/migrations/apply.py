@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,15 +43,39 @@ async def migrate(url: str) -> bool:
         PostgresUnreachable: it does not answer, or another migration does not end.
         WrongPassword: it refused the user or password.
     """
-    connection = await db.connect(url, name="cos migrate")
-    try:
+
+    async def is_done(connection: asyncpg.Connection[Any]) -> bool:
         major = connection.get_server_version().major
         if major < MIN_POSTGRES:
             raise ServerTooOld(
                 f"Postgres at {db.where(url)} is version {major}; COS needs {MIN_POSTGRES} or newer."
             )
-        if await _current(connection) == HEAD:
-            return False
+        return await _current(connection) == HEAD
+
+    async with locked(url, is_done) as done:
+        if not done:
+            await _upgrade(url)
+        return not done
+
+
+@asynccontextmanager
+async def locked(
+    url: str, is_done: Callable[[asyncpg.Connection[Any]], Awaitable[bool]]
+) -> AsyncIterator[bool]:
+    """Keep every other migration of the database away, unless there is nothing to do; gives whether there is not.
+
+    Args:
+        url: a `postgresql://` URL.
+        is_done: asked first, and again when the lock is ours.
+
+    Raises:
+        PostgresUnreachable: it does not answer, or another migration does not end.
+    """
+    connection = await db.connect(url, name="cos migrate")
+    try:
+        if await is_done(connection):
+            yield True
+            return
         try:
             await connection.execute(
                 "SELECT pg_advisory_lock($1::bigint)", _LOCK, timeout=_LOCK_TIMEOUT_SECONDS
@@ -59,10 +85,7 @@ async def migrate(url: str) -> bool:
                 f"Another migration of {db.where(url)} has not ended within {_LOCK_TIMEOUT_SECONDS} s; "
                 "look for a COS that hangs and stop it."
             ) from None
-        if await _current(connection) == HEAD:
-            return False
-        await _upgrade(url)
-        return True
+        yield await is_done(connection)
     finally:
         await connection.close(timeout=5)
 

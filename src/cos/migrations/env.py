@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, version_table_schema="public", transaction_per_migration=True)
+schema = context.config.attributes.get("schema", "public")
+context.configure(connection=connection, version_table_schema=schema, transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()

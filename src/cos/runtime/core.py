@@ -36,6 +36,7 @@ from cos.memory.streams import Streams
 from cos.memory.vitals import Gauge
 from cos.memory.webhooks.condition import Condition
 from cos.runtime.consumers import Consumers
+from cos.runtime.modules import Modules, own_health
 from cos.runtime.pace import Pace
 from cos.runtime.webhooks import Webhooks
 
@@ -65,6 +66,7 @@ class Core:
         worker: bool = True,
         highways: Iterable[Highway] = (),
         telemetry: Telemetry | None = None,
+        modules: Modules | None = None,
     ) -> None:
         """Build the parts; nothing connects before the context is entered.
 
@@ -76,8 +78,10 @@ class Core:
             worker: whether this process relays.
             highways: whose subscriptions this process runs.
             telemetry: opens spans; None for none.
+            modules: that packages add, migrated already; their subscriptions run where the relay does.
         """
         self.settings = settings
+        self.modules = modules or Modules()
         self.telemetry = telemetry
         self.database_url = database_url
         self.redis_url = redis_url
@@ -140,7 +144,7 @@ class Core:
         )
         self._retention_looper = Looper(name="retention", part=self.retention)
         self.consumers = Consumers(
-            highways=highways,
+            highways=[*highways, *(self.modules.highways if worker else ())],
             database_url=database_url,
             redis_url=redis_url,
             namespace=settings.redis_namespace,
@@ -172,6 +176,9 @@ class Core:
         )
         self._watch = Looper(name="monitor", part=self.monitor)
         self._keeper = Looper(name="keeper", part=Keeper(sessions=self.sessions, monitor=self.monitor))
+        self.monitor.watch(self.modules)
+        for source in own_health(self.modules, self.sessions):
+            self.monitor.watch(source)
         if settings.data_dir.is_dir():
             self.monitor.watch(Disk(folder=settings.data_dir))
 
@@ -196,6 +203,8 @@ class Core:
             telemetry=self.telemetry,
             grants=self.grants,
             started_at_seconds=clock.monotonic(),
+            modules=tuple(one.module for one in self.modules.running if one.module is not None),
+            module_settings={one.name: one.settings for one in self.modules.running},
         )
 
     def _announced(self) -> None:

@@ -6,6 +6,7 @@ from cos.runtime.connection import ConnectionLimits
 from cos.runtime.core import Core
 from cos.runtime.highways import found
 from cos.runtime.mender import Mender
+from cos.runtime.modules import found as found_modules
 from cos.runtime.server import ApiServer
 from cos.runtime.tokens import check_open
 
@@ -17,6 +18,7 @@ __all__ = [
     "check_open",
     "create_app",
     "found",
+    "found_modules",
     "migrate",
     "with_edge",
 ]

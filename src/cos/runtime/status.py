@@ -48,6 +48,7 @@ async def status(settings: Settings) -> dict[str, Any]:
             "lag_events": vitals.lag_events,
             "lag_seconds": vitals.lag_seconds,
         },
+        "modules": run.get("modules", {}),
         "records": vitals.records,
         "streams": vitals.as_dict()["streams"],
     }
@@ -65,6 +66,7 @@ def _stopped(path: str) -> dict[str, Any]:
         "postgres": dict(nothing),
         "redis": dict(nothing),
         "relay": {"state": "stopped", "lag_events": None, "lag_seconds": None},
+        "modules": {},
         "records": None,
         "streams": {},
     }
@@ -92,6 +94,7 @@ def _causes(run: dict[str, Any]) -> list[str]:
         if server["state"] not in {"running", "external"}:
             ended = f" ({server['last_exit']})" if server.get("last_exit") else ""
             causes.append(f"{name.title()} is {server['state']}{ended}; COS starts it again by itself.")
+    causes += [one["error"] for one in run.get("modules", {}).values() if one["error"]]
     error = run.get("relay", {}).get("last_error")
     if error:
         causes.append(f"The relay: {error}")

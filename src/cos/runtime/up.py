@@ -77,6 +77,7 @@ class RunFile:
                 if self._core.relay_looper.last_error is None
                 else str(self._core.relay_looper.last_error),
             },
+            "modules": self._core.modules.describe(),
             "postgres": _server(self._servers.postgres),
             "redis": _server(self._servers.redis),
             "causes": self._causes(),
@@ -127,6 +128,8 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         from cos.runtime import parts  # noqa: PLC0415  (see `_load`)
 
         highways = parts.found(settings)
+        modules = parts.found_modules(settings, highways)
+        await modules.migrate(servers.postgres.url)
         telemetry = await stack.enter_async_context(spans(settings.otlp_url))
         core = await stack.enter_async_context(
             parts.Core(
@@ -135,6 +138,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
                 redis_url=servers.redis.url,
                 highways=highways,
                 telemetry=telemetry,
+                modules=modules,
             )
         )
         progress("Relay       running")
@@ -200,10 +204,12 @@ async def _part(stack: AsyncExitStack, settings: Settings, *, api: bool, progres
     from cos.runtime import parts  # noqa: PLC0415  (see `_load`)
 
     highways = [] if api else parts.found(settings)
+    modules = parts.found_modules(settings, highways)
     database_url, redis_url = given_urls(settings, DataFolder.open(settings.data_dir))
     await check_redis(redis_url)
     applied = await parts.migrate(database_url)
     progress("Database    migrated" if applied else "Database    up to date")
+    await modules.migrate(database_url)
     telemetry = await stack.enter_async_context(spans(settings.otlp_url))
     return await stack.enter_async_context(
         parts.Core(
@@ -214,11 +220,14 @@ async def _part(stack: AsyncExitStack, settings: Settings, *, api: bool, progres
             worker=not api,
             highways=highways,
             telemetry=telemetry,
+            modules=modules,
         )
     )
 
 
 def _tell(core: Core, progress: Progress) -> None:
+    for one in core.modules.installed:
+        progress(f"Module      {one.name} ({one.package})" if one.trouble is None else one.trouble)
     groups = sorted(core.consumers.subscribers)
     if groups:
         progress(f"Subscribers {', '.join(groups)}")

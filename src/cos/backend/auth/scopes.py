@@ -61,6 +61,7 @@ RULES = (
     Rule("/ui/readers", READ, ADMIN),
     Rule("/events", READ, WRITE),
     Rule("/cc", READ, WRITE),
+    Rule("/modules", READ, WRITE),
     Rule("/cc/ping", READ, READ),
     Rule("/cc/tokens", ADMIN, ADMIN),
     Rule("/cc/webhooks", ADMIN, ADMIN),
