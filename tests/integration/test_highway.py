@@ -526,6 +526,52 @@ class TestRelays:
         await highway.drain(relay)
         assert await highway.announced() == await highway.committed()
 
+    async def test_one_that_attaches_behind_an_open_transaction_does_not_begin_after_it(
+        self, highway
+    ) -> None:
+        """What is committed and not settled says nothing about where to begin: an older one may still commit."""
+        await highway.write(event(1))
+        old = await asyncpg.connect(highway.url)
+        transaction = old.transaction()
+        await transaction.start()
+        await old.execute(sql.INSERT_ONE, *row_of(event(2)))
+        await highway.write(event(3, module="other"))
+        relay = highway.relay()
+        await highway.drain(relay, held=True)
+        await transaction.commit()
+        await old.close()
+        await highway.drain(relay)
+        assert await highway.announced() == await highway.committed()
+
+    async def test_what_settles_while_one_attaches_is_not_passed_over(self, highway, monkeypatch) -> None:
+        """The first module has nothing to announce when it is asked about; then a transaction that is older than what
+        the second one lacks commits.
+        """
+        await highway.write(event(1, module="a"), event(2, module="b"))
+        await highway.drain(highway.relay(shard=1))
+        old = await asyncpg.connect(highway.url)
+        transaction = old.transaction()
+        await transaction.start()
+        await old.execute(sql.INSERT_ONE, *row_of(event(3, module="a")))
+        await highway.write(event(4, module="b"))
+        lacking = asyncpg.Connection.fetchrow
+        asked = []
+
+        async def ask(self: Any, query: str, *arguments: Any, **more: Any) -> Any:
+            found = await lacking(self, query, *arguments, **more)
+            if query == sql.FIRST_SETTLED_AFTER:
+                asked.append(arguments[0])
+                if len(asked) == 1:
+                    await transaction.commit()
+            return found
+
+        monkeypatch.setattr(asyncpg.Connection, "fetchrow", ask)
+        relay = highway.relay()
+        await highway.drain(relay)
+        await old.close()
+        assert asked[:2] == ["a", "b"]
+        assert await highway.announced() == await highway.committed()
+
     async def test_a_relay_whose_postgres_connection_is_ended_goes_on(self, highway) -> None:
         relay = highway.relay()
         await highway.write(event())

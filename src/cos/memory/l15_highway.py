@@ -206,11 +206,13 @@ class Relay:
                 )
                 tops = await self._streams.tops(modules, life.number)
                 break
-        # A module whose first record was committed in this moment: another relay may have passed it already.
-        for row in await connection.fetch(sql.MODULES):
-            tops.setdefault(row[0], START)
+        # All of it as of one moment: what settles between two questions could lie before what the second one finds.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            # A module whose first record was committed just now: another relay may have passed it already.
+            for row in await connection.fetch(sql.MODULES):
+                tops.setdefault(row[0], START)
+            self._cursor = await self._first_lacking(connection, tops)
         self._tops = tops
-        self._cursor = await self._first_lacking(connection, tops)
         self._generation = life
         self._verified_at = clock.monotonic()
         self.state = "running"
@@ -226,14 +228,14 @@ class Relay:
 
     @staticmethod
     async def _first_lacking(connection: asyncpg.Connection[Any], tops: dict[str, Position]) -> Position:
-        """Give the position just before the earliest record that its stream lacks.
+        """Give the position just before the earliest settled record that its stream lacks.
 
-        Where none is lacking it is the highest top: what is not committed yet has a higher transaction id than
-        anything that was ever below the horizon.
+        Where none is lacking it is the highest top: what is not settled yet has a higher transaction id than anything
+        that was ever below the horizon.
         """
         first: Position | None = None
         for module, top in tops.items():
-            row = await connection.fetchrow(sql.FIRST_AFTER, module, *top)
+            row = await connection.fetchrow(sql.FIRST_SETTLED_AFTER, module, *top)
             if row is not None:
                 found = Position(row["xact"], row["seq"] - 1)
                 first = found if first is None else min(first, found)

@@ -123,10 +123,11 @@ MODULES = """
 
 RECORD_AT = "SELECT id FROM l1.record WHERE xact = $1::xid8 AND seq = $2 AND module = $3"
 
-# The first record of a module that its stream lacks.
-FIRST_AFTER = """
+# The first settled record of a module that its stream lacks. One that is committed and not settled says nothing about
+# where to begin: what an older open transaction has written may still come before it.
+FIRST_SETTLED_AFTER = """
     SELECT xact, seq FROM l1.record
-    WHERE module = $1 AND (xact, seq) > ($2::xid8, $3::bigint)
+    WHERE module = $1 AND (xact, seq) > ($2::xid8, $3::bigint) AND xact < pg_snapshot_xmin(pg_current_snapshot())
     ORDER BY xact, seq LIMIT 1
 """
 
