@@ -1,7 +1,7 @@
 # What a person and CI run. Each target does its own set-up first, which costs nothing when nothing changed.
 # A Python of your choice: make up PYTHON=/path/to/python3.12. Less, or more: make test TESTS=tests/house ARGS=-x.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint bench docs lock clean
+.PHONY: help setup up test chaos lint bench docs lock clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -36,6 +36,9 @@ up: $(STAMP) ## Run COS here until Ctrl-C.
 
 test: $(STAMP) ## Run all tests.
 	@$(BIN)/pytest $(TESTS) --tb=short -q $(ARGS)
+
+chaos: $(STAMP) ## Run 200 random histories of writes and faults against a real COS (about 15 min).
+	@$(BIN)/python tests/chaos/run.py $(ARGS)
 
 lint: $(STAMP) ## Check style, format, types and the layers.
 	@$(BIN)/ruff check --quiet .

@@ -544,9 +544,7 @@ class TestRelays:
         assert await highway.announced() == await highway.committed()
 
     async def test_what_settles_while_one_attaches_is_not_passed_over(self, highway, monkeypatch) -> None:
-        """The first module has nothing to announce when it is asked about; then a transaction that is older than what
-        the second one lacks commits.
-        """
+        """Of the first module nothing is settled when it is asked; then one older than the other's commits."""
         await highway.write(event(1, module="a"), event(2, module="b"))
         await highway.drain(highway.relay(shard=1))
         old = await asyncpg.connect(highway.url)

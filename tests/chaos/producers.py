@@ -1,0 +1,135 @@
+"""Producers: they record what was drawn, and keep the model of what must, may and must never be in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from rig import rest
+from sqlalchemy.exc import SQLAlchemyError
+
+from cos.backend.cc.logging import log_l1
+from cos.common import db
+from cos.errors import BadInput, CosError
+from cos.memory.event import new_event
+
+if TYPE_CHECKING:
+    from draw import Wish, Write
+    from rig import Rig
+
+#: How long a producer tries to get an answer that says yes.
+PATIENCE_SECONDS = 25.0
+MUST, MAY, NEVER = "must", "may", "never"
+_LOST = (CosError, SQLAlchemyError, httpx.HTTPError, *db.LOST)
+
+
+class Model:
+    """What became of each wish, as far as its producer was told."""
+
+    def __init__(self) -> None:
+        self.wishes: dict[str, Wish] = {}
+        self.fate: dict[str, str] = {}
+        self.together: list[tuple[str, ...]] = []
+        self.tries = 0
+
+    def settle(self, write: Write, fate: str) -> None:
+        """Keep what became of a write; what was rolled back inside it never happens."""
+        tokens = []
+        for step in write.steps:
+            for wish in step.wishes:
+                self.wishes[wish.token] = wish
+                kept = step.kept and write.commits
+                self.fate[wish.token] = fate if kept else NEVER
+                if kept:
+                    tokens.append(wish.token)
+        self.together.append(tuple(tokens))
+
+
+async def produce(rig: Rig, model: Model, write: Write, http: httpx.AsyncClient) -> None:
+    """Do one write at its time, again and again with the same keys until somebody says that it is durable."""
+    await rest(write.at)
+    model.settle(write, MAY)
+    do = {"recorder": _by_recorder, "session": _by_session, "http": _by_http}[write.via]
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        model.tries += 1
+        try:
+            await do(rig, write, http)
+        except BadInput:
+            raise
+        except _LOST:
+            await asyncio.sleep(0.05)
+        else:
+            model.settle(write, MUST)
+            return
+
+
+def _data(wish: Wish) -> dict[str, Any]:
+    return {"token": wish.token, "poison": wish.poison, "flaky": wish.flaky}
+
+
+async def _by_recorder(rig: Rig, write: Write, _http: httpx.AsyncClient) -> None:
+    await rig.core.recorder.record_many(
+        [
+            new_event(
+                type="work",
+                module=one.module,
+                subject=one.subject,
+                data=_data(one),
+                idempotency_key=None if rig.mutant == "no-keys" else one.token,
+            )
+            for one in write.steps[0].wishes
+        ]
+    )
+
+
+async def _by_session(rig: Rig, write: Write, _http: httpx.AsyncClient) -> None:
+    async with rig.core.sessions() as session, asyncio.timeout(10):
+        for step in write.steps:
+            savepoint = await session.begin_nested() if step.savepoint else None
+            for one in step.wishes:
+                made = await log_l1(
+                    session,
+                    "work",
+                    _data(one),
+                    module=one.module,
+                    subject=one.subject,
+                    idempotency_key=None if rig.mutant == "no-keys" else one.token,
+                )
+                if rig.mutant == "early-publish":
+                    await _publish_early(rig, one, made)
+            if step.pause:
+                await rest(step.pause)
+            if savepoint is not None:
+                await (savepoint.commit() if step.kept else savepoint.rollback())
+        await (session.commit() if write.commits else session.rollback())
+
+
+async def _by_http(rig: Rig, write: Write, http: httpx.AsyncClient) -> None:
+    wishes = write.steps[0].wishes
+    body = [
+        {
+            "type": "work",
+            "module": one.module,
+            "subject": one.subject,
+            "data": _data(one),
+            "idempotency_key": one.token,
+        }
+        for one in wishes
+    ]
+    answer = await http.post("/events", json=body if len(body) > 1 else body[0])
+    answer.raise_for_status()
+
+
+async def _publish_early(rig: Rig, one: Wish, made: Any) -> None:
+    """Do what COS never does: announce what is not committed."""
+    streams = rig.core.streams
+    number = await streams.generation() or 1
+    body = (
+        f'{{"id":"{made.base_log_id}","source":"early","specversion":"1.0","type":"work","module":"{one.module}",'
+        f'"position":"{made.position}","time":"2026-01-01T00:00:00Z","subject":"{one.subject}",'
+        f'"data":{{"token":"{one.token}"}}}}'
+    )
+    await rig.straight.xadd(streams.key(one.module, number), {"event": body}, id=str(made.position))
