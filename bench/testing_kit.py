@@ -1,17 +1,19 @@
 """Measures the test kit against what it cannot beat, and against other tools where a Python that has them is given.
 
-    python bench/testing_kit.py [--peers /path/to/venv/bin/python] [--docker unix:///path/to/docker.sock] [--rounds N]
+    python bench/testing_kit.py [--only NAME …] [--ours PYTHON] [--peers PYTHON] [--docker unix:///path] [--rounds N]
 
-Everything that is compared takes turns in one run. The floors: a bare child process for a server, the same tests
-without isolation, a direct connection. The other tools need to be installed beside each other in one environment:
-pytest, pytest-postgresql, pytest-redis, testcontainers, redis, psycopg; and for testcontainers an engine that publishes
-ports, with an image `cos-testing-redis` (see tests/integration/testing/docker).
+Everything that is compared takes turns in one run. The floors: a bare child process for a server, the same test
+without isolation, a direct connection. `--ours` is a Python that has the kit and little else, as a project has it. The
+other tools need to be installed beside each other in one environment: pytest, pytest-postgresql, pytest-redis,
+testcontainers, redis, psycopg; and for testcontainers an engine that publishes ports (dockerd as it is by default).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -25,8 +27,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-from harness import Comparison, bootstrap, compare, quantile, table
+from harness import Comparison, bootstrap, compare, quantile
+from redis import Redis
 
 from cos.infra.binaries import find_postgres_bin, find_redis_server
 from cos.testing.kit import Kit
@@ -42,6 +44,7 @@ WITHOUT = (
     "-p",
     "no:playwright",
 )
+#: Rolled back and bare in turns, in one run; what a whole test costs, fixtures included, is written down.
 ISOLATED = """
 import pytest
 from sqlalchemy import create_engine, text
@@ -61,38 +64,111 @@ def cos_engines():
 
 @pytest.fixture(scope="session")
 def bare(cos_main_database):
-    engine.dispose()
-    return create_engine(cos_main_database.sqlalchemy)
+    made = create_engine(cos_main_database.sqlalchemy)
+    yield made
+    made.dispose()
 
-@pytest.mark.parametrize("n", range({count}))
-def test_it(n, {fixture}):
-    with Session({bind}) as session:
+@pytest.mark.parametrize("n", range(400))
+class TestIt:
+    def test_bare(self, n, bare):
+        write(bare)
+
+    def test_rolled(self, n, cos_database):
+        write(engine)
+
+def write(engine):
+    with Session(bind=engine) as session:
         session.execute(text("INSERT INTO t VALUES (1)"))
         session.commit()
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: (item.callspec.params["n"], item.callspec.params["n"] % 2 == ("bare" in item.name)))
 """
-KIT_REDIS = "def test_it(cos_redis):\n    with cos_redis.client() as one:\n        assert one.ping()\n"
+CLOCK = """
+import time
+import pytest
+from test_it import *
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    began = time.perf_counter()
+    told = yield
+    with open("costs", "a") as file:
+        file.write(f"{item.originalname} {time.perf_counter() - began}\\n")
+    return told
+"""
+#: What each suite adds, so that the moment is known in which its first test runs.
+FIRST = """
+import os, time
+
+def first():
+    if not os.path.exists("first"):
+        with open("first", "w") as file:
+            file.write(str(time.monotonic()))
+"""
+KIT_REDIS = """
+import pytest
+from first import first
+
+@pytest.mark.parametrize("n", range({count}))
+def test_it(cos_redis, n):
+    first()
+    with cos_redis.client() as one:
+        assert one.incr("hits") == 1
+"""
 KIT_POSTGRES = """
-def test_it(cos_postgres):
-    with cos_postgres.main.connect() as one:
-        one.execute("SELECT 1")
+import pytest
+from first import first
+
+@pytest.fixture(scope="session")
+def cos_schema(cos_template):
+    with cos_template.connect() as one:
+        one.execute("CREATE TABLE t (n int)")
+
+@pytest.mark.parametrize("n", range({count}))
+def test_it(cos_database, n):
+    first()
+    with cos_database.connect() as one:
+        one.execute("INSERT INTO t VALUES (1)")
+        one.commit()
+        assert one.execute("SELECT count(*) FROM t").fetchone() == (1,)
 """
 PEER_REDIS = """
+import pytest
+from first import first
 from pytest_redis import factories
 mine = factories.redis_proc(executable="{redis}")
 redisdb = factories.redisdb("mine")
-def test_it(redisdb):
-    assert redisdb.ping()
+
+@pytest.mark.parametrize("n", range({count}))
+def test_it(redisdb, n):
+    first()
+    assert redisdb.incr("hits") == 1
 """
 PEER_POSTGRES = """
+import pytest
+from first import first
 from pytest_postgresql import factories
-mine = factories.postgresql_proc(executable="{bin}/pg_ctl", unixsocketdir="/tmp")
+
+def load(**options):
+    import psycopg
+    with psycopg.connect(**options) as one:
+        one.execute("CREATE TABLE t (n int)")
+
+mine = factories.postgresql_proc(executable="{bin}/pg_ctl", unixsocketdir="/tmp", load=[load])
 postgresql = factories.postgresql("mine")
-def test_it(postgresql):
-    postgresql.execute("SELECT 1")
+
+@pytest.mark.parametrize("n", range({count}))
+def test_it(postgresql, n):
+    first()
+    postgresql.execute("INSERT INTO t VALUES (1)")
+    postgresql.commit()
+    assert postgresql.execute("SELECT count(*) FROM t").fetchone() == (1,)
 """
 PEER_CONTAINER = """
 import pytest
 import redis
+from first import first
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.waiting_utils import wait_for_logs
 
@@ -103,9 +179,23 @@ def server():
         wait_for_logs(one, "Ready to accept connections")
         yield one
 
-def test_it(server):
+@pytest.mark.parametrize("n", range({count}))
+def test_it(server, n):
+    first()
     with redis.Redis(server.get_container_host_ip(), int(server.get_exposed_port(6379))) as one:
-        assert one.ping()
+        one.flushall()
+        assert one.incr("hits") == 1
+"""
+#: A whole pytest that makes and heals faults without end: of a Redis and a process that outlive it.
+KILLED = """
+import random, time
+from pathlib import Path
+
+def test_it(faults):
+    faults.redis.out_of_memory(seconds=600)
+    Path("armed").touch()
+    while True:
+        time.sleep(1)
 """
 
 
@@ -203,47 +293,53 @@ def kit_postgres_cold(cache: Path) -> float:
     return taken
 
 
-def suite(python: str, text: str, *arguments: str, **environment: str) -> float:
-    """Time a whole run of pytest."""
+def suite(python: str, text: str, *arguments: str, **environment: str) -> tuple[float, float]:
+    """Time a run of pytest from its command: to its first test, and to its end."""
     with tempfile.TemporaryDirectory() as name:
         Path(name, "test_it.py").write_text(text)
+        Path(name, "first.py").write_text(FIRST)
         Path(name, "pytest.ini").write_text("[pytest]\n")
-        env = {
-            key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"
-        } | environment
-        # Postgres refuses root, and pytest-postgresql does not see to it.
-        prefix = ["unshare", "-U", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
-        began = time.perf_counter()
-        done = subprocess.run(
-            [*prefix, python, "-m", "pytest", "-q", *WITHOUT, *arguments],
-            check=False,
-            cwd=name,
-            env=env,
-            capture_output=True,
-            text=True,
-        )
-        taken = time.perf_counter() - began
-        if done.returncode:
-            raise SystemExit(done.stdout[-2000:] + done.stderr[-500:])
-        return taken
+        began = time.monotonic()
+        _run(python, Path(name), *arguments, **environment)
+        taken = time.monotonic() - began
+        return float(Path(name, "first").read_text()) - began, taken
 
 
-def isolation(rounds: int) -> str:
-    """Compare a test that is rolled back with the same one without isolation, a test, without what both do once."""
+def _run(python: str, folder: Path, *arguments: str, **environment: str) -> None:
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"} | environment
+    # Postgres refuses root, and pytest-postgresql does not see to it.
+    prefix = ["unshare", "-U", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*prefix, python, "-m", "pytest", "-q", *WITHOUT, *arguments],
+        check=False,
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(done.stdout[-2000:] + done.stderr[-500:])
 
-    def per_test(fixture: str, bind: str, *arguments: str) -> float:
-        few, many = (
-            suite(sys.executable, ISOLATED.format(count=count, fixture=fixture, bind=bind), *arguments)
-            for count in (50, 450)
-        )
-        return 1000 * (many - few) / 400
 
-    costs = []
+def isolation(python: str, rounds: int) -> list[str]:
+    """Compare a test that is rolled back with the same one without isolation: pairs of tests that take turns."""
+    costs: dict[str, list[float]] = {"test_bare": [], "test_rolled": []}
     for _ in range(rounds):
-        rolled = per_test("cos_database", "", "-o", "cos_isolation=rollback")
-        costs.append(rolled - per_test("bare", "bind=bare"))
-    cost = statistics.median(costs)
-    return f"| rollback isolation, more than the same test without | {cost:.2f} ms a test | 1.2 ms |"
+        with tempfile.TemporaryDirectory() as name:
+            Path(name, "test_it.py").write_text(ISOLATED)
+            Path(name, "conftest.py").write_text(CLOCK)
+            Path(name, "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+            _run(python, Path(name), "-o", "cos_isolation=rollback")
+            lines = [line.split() for line in Path(name, "costs").read_text().splitlines()[20:]]
+            for which, seconds in lines:
+                costs[which].append(1000 * float(seconds))
+    more = sorted(a - b for a, b in zip(costs["test_rolled"], costs["test_bare"], strict=True))
+    low, high = bootstrap(more, seed=0)
+    whole = statistics.median(costs["test_rolled"])
+    return [
+        f"| rollback, more than the same test without | {statistics.median(more):.2f} ms a test ({low:.2f} to "  # noqa: ISC004
+        f"{high:.2f}; the whole test {whole:.2f} ms) | 1.2 ms |"
+    ]
 
 
 async def proxy(cache: Path, *, rounds: int) -> Comparison:
@@ -274,72 +370,102 @@ async def proxy(cache: Path, *, rounds: int) -> Comparison:
     return found
 
 
-OWNER = """
-import sys, time
-from pathlib import Path
-from cos.testing.guarded import GuardLine
-guard = GuardLine(journals=Path(sys.argv[1]))
-guard.arm("f", kind="frozen", wish={"pid": int(sys.argv[2])}, seconds=600)
-print("armed", flush=True)
-time.sleep(600)
-"""
-
-
-def kills(times: int) -> list[str]:
-    """Kill owners with an armed fault at random moments, and see when it is healed."""
+def kills(python: str, times: int) -> list[str]:
+    """Kill whole runs of pytest that have a fault in a Redis that is not theirs, and see when it is healed."""
     dice = random.Random(0)  # noqa: S311
     spent = []
-    with tempfile.TemporaryDirectory() as name, subprocess.Popen(["sleep", "3600"]) as victim:
-        watched = psutil.Process(victim.pid)
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as exits:
+        path = str(Path(name, "s"))
+        program = [find_redis_server(), "--port", "0", "--unixsocket", path, "--dir", name, "--save", ""]
+        server = exits.enter_context(subprocess.Popen(program, stdout=subprocess.DEVNULL))
+        exits.callback(server.kill)
+        until(lambda: Path(path).exists())
+        client = exits.enter_context(Redis(unix_socket_path=path))
+        Path(name, "test_it.py").write_text(KILLED)
+        Path(name, "pytest.ini").write_text(f"[pytest]\ncos_redis_url = unix://{path}\n")
+
+        def limited() -> bool:
+            return bool(int(client.config_get("maxmemory")["maxmemory"]))
+
         for _ in range(times):
+            armed = Path(name, "armed")
+            armed.unlink(missing_ok=True)
             owner = subprocess.Popen(
-                [sys.executable, "-c", OWNER, name, str(victim.pid)], stdout=subprocess.PIPE, text=True
+                [python, "-m", "pytest", "-q", *WITHOUT],
+                cwd=name,
+                env=os.environ | {"XDG_STATE_HOME": name},
+                stdout=subprocess.DEVNULL,
             )
-            assert owner.stdout is not None  # noqa: S101
-            owner.stdout.readline()
+            until(armed.exists)
             time.sleep(dice.uniform(0, 0.05))
-            assert watched.status() == psutil.STATUS_STOPPED  # noqa: S101
+            assert limited()  # noqa: S101
             began = time.perf_counter()
             owner.kill()
-            until(lambda: watched.status() != psutil.STATUS_STOPPED)
-            if watched.status() != psutil.STATUS_STOPPED:
+            until(lambda: not limited())
+            if not limited():
                 spent.append(1000 * (time.perf_counter() - began))
-            owner.communicate()
-        victim.kill()
-    p95 = quantile(sorted(spent), 0.95)
+            owner.wait()
+    spent.sort()
+    middle, p95 = statistics.median(spent), quantile(spent, 0.95)
     return [
-        f"| kill -9 of the owner of an armed fault | {len(spent)} of {times} healed, p95 {p95:.0f} ms | all, 100 ms |"
+        f"| kill -9 of pytest with a fault armed | {len(spent)} of {times} healed, median {middle:.0f}, "  # noqa: ISC004
+        f"p95 {p95:.0f} ms | all, 100 ms |"
     ]
 
 
-def peers(kit: str, python: str, docker: str, *, rounds: int) -> list[str]:
-    """Compare whole runs of one test: from the command to the end."""
+def imports(ours: str, theirs: str, *, rounds: int) -> str:
+    """Compare what importing the tools costs a run that uses neither."""
+
+    def load(python: str, module: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([python, "-c", f"import pytest, {module}"], check=True)
+        return time.perf_counter() - began
+
+    return alternate(
+        "import pytest and the kit; pytest and testcontainers",
+        lambda: load(ours, "cos.testing.plugin"),
+        lambda: load(theirs, "testcontainers.core.container"),
+        rounds=rounds,
+    )
+
+
+def peers(ours: str, theirs: str, docker: str, *, rounds: int) -> list[str]:
+    """Compare suites: the time from the command to the first test of one, and to the end of two hundred."""
     redis, folder = find_redis_server(), find_postgres_bin()
-    rows = [
-        alternate(
-            "one test with Redis; pytest-redis",
-            lambda: suite(kit, KIT_REDIS),
-            lambda: suite(python, PEER_REDIS.format(redis=redis)),
-            rounds=rounds,
-        ),
-        alternate(
-            "one test with Postgres; pytest-postgresql",
-            lambda: suite(kit, KIT_POSTGRES),
-            lambda: suite(python, PEER_POSTGRES.format(bin=folder)),
-            rounds=rounds,
-        ),
-    ]
+    others = {
+        "Redis; pytest-redis": (KIT_REDIS, PEER_REDIS, {}),
+        "Postgres, a clone a test; pytest-postgresql": (KIT_POSTGRES, PEER_POSTGRES, {}),
+    }
     if docker:
+        import_image(docker.removeprefix("unix://"))
         environment = {"DOCKER_HOST": docker, "TESTCONTAINERS_RYUK_DISABLED": "true"}
-        rows.append(
-            alternate(
-                "one test with Redis; testcontainers",
-                lambda: suite(kit, KIT_REDIS),
-                lambda: suite(python, PEER_CONTAINER, **environment),
-                rounds=rounds,
+        others["Redis; testcontainers"] = (KIT_REDIS, PEER_CONTAINER, environment)
+    rows = []
+    for name, (kit, peer, environment) in others.items():
+        for count, which, what in ((1, 0, "to the first test"), (200, 1, "200 tests, whole")):
+            texts = [text.format(count=count, redis=redis, bin=folder) for text in (kit, peer)]
+            rows.append(
+                alternate(
+                    f"{what}, {name}",
+                    lambda text=texts[0], which=which: suite(ours, text)[which],
+                    lambda text=texts[1], which=which, env=environment: suite(theirs, text, **env)[which],
+                    rounds=rounds,
+                )
             )
-        )
     return rows
+
+
+def import_image(path: str) -> None:
+    """Bring the image of our own Redis into an engine, as its tests do."""
+    place = Path(__file__).parents[1] / "tests" / "integration" / "testing" / "docker" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("docker_image", place)
+    assert spec is not None and spec.loader is not None  # noqa: PT018, S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.import_image(path)
+
+
+PARTS = ("proxy", "redis", "postgres", "first", "isolation", "kills", "imports", "peers")
 
 
 def main() -> None:
@@ -347,40 +473,54 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--peers", default="", help="a Python that has the other tools")
     parser.add_argument("--ours", default=sys.executable, help="a Python that has the kit and little else")
     parser.add_argument("--docker", default="", help="an engine for testcontainers")
     given = parser.parse_args()
+    wanted = given.only or PARTS
+    rows, figures = [], []
     with tempfile.TemporaryDirectory(prefix="cos-kit-", dir=Path.home()) as name:
         cache = Path(name)
-        first = [first_postgres(cache) for _ in range(3)]
-        found = asyncio.run(proxy(cache, rounds=given.rounds))
-        rows = [
-            alternate(
-                "Redis ready; a bare child",
-                lambda: kit_redis(cache),
-                lambda: bare_redis(cache),
-                rounds=given.rounds,
-            ),
-            alternate(
-                "Postgres ready, warm; the very first one",
-                lambda: kit_postgres(cache),
-                lambda: first_postgres(cache),
-                rounds=max(2, given.rounds // 3),
-            ),
-        ]
-        if given.peers:
-            rows += peers(given.ours, given.peers, given.docker, rounds=max(2, given.rounds // 3))
-        figures = [
-            f"| Postgres ready, the very first | {statistics.median(first):.2f} s | 1.5 s |",
-            isolation(max(2, given.rounds // 3)),
-            *kills(given.kills),
-        ]
+        if "redis" in wanted:
+            rows.append(
+                alternate(
+                    "Redis ready; a bare child",
+                    lambda: kit_redis(cache),
+                    lambda: bare_redis(cache),
+                    rounds=given.rounds,
+                )
+            )
+        if "postgres" in wanted:
+            kit_postgres(cache)
+            warm = [1000 * kit_postgres(cache) for _ in range(given.rounds)]
+            spread = f"({min(warm):.0f} to {max(warm):.0f})"
+            figures.append(f"| Postgres ready, warm | {statistics.median(warm):.0f} ms {spread} | 300 ms |")
+        if "first" in wanted:
+            first = [first_postgres(cache) for _ in range(max(3, given.rounds // 2))]
+            figures.append(
+                f"| Postgres ready, the very first | {statistics.median(first):.2f} s "
+                f"({min(first):.2f} to {max(first):.2f}) | 1.5 s |"
+            )
+        if "isolation" in wanted:
+            figures += isolation(given.ours, max(2, given.rounds // 4))
+        if "kills" in wanted:
+            figures += kills(given.ours, given.kills)
+        if "imports" in wanted and given.peers:
+            rows.append(imports(given.ours, given.peers, rounds=given.rounds))
+        if "peers" in wanted and given.peers:
+            rows += peers(given.ours, given.peers, given.docker, rounds=given.rounds)
+        if "proxy" in wanted:
+            found = asyncio.run(proxy(cache, rounds=given.rounds))
+            through, direct = 1000 * found.subject.latency_ms_p50, 1000 * found.floor.latency_ms_p50
+            figures.append(
+                f"| PING through the proxy | {through / direct:.1f} times a direct one ({through:.0f} against "
+                f"{direct:.0f} µs, medians) | 3 times |"
+            )
     print("| ours; the other | ours, ms | the other, ms | ratio (90 % interval) |\n| --- | --- | --- | --- |")
     print("\n".join(rows))
     print("\n| | measured | target |\n| --- | --- | --- |")
     print("\n".join(figures))
-    print("\n" + table([found]))
     print(json.dumps({"load": os.getloadavg(), "cores": os.cpu_count()}))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cos.errors import BadInput, Conflict, CosError, Unavailable
 from cos.testing.docker_host import docker_host
-from cos.testing.eventually import NeverCameTrue, eventually
+from cos.testing.eventually import NeverCameTrue, poll
 from cos.testing.fault_kinds import ContainerFaults, PostgresFaults, ProxyFaults, RedisFaults
 from cos.testing.guard.engine import Engine
 from cos.testing.guard.wound import Refused
@@ -113,7 +113,7 @@ class Faults:
             )
         for name, check in self._checks():
             try:
-                eventually(check, seconds=seconds)
+                poll(check, seconds=seconds)
             except NeverCameTrue as error:
                 raise Unavailable(f"{name} was not well again after {seconds:g} s: {error}") from error
 

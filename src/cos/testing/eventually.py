@@ -48,6 +48,19 @@ def eventually(check: Callable[[], Any], *, seconds: float = 10.0) -> Any:
     return _poll_in_loop(wait)
 
 
+def poll(check: Callable[[], Any], *, seconds: float) -> Any:
+    """Do what `eventually` does and return when it is done, also where a loop runs: for who may hold it up.
+
+    Args:
+        check: what should come true; not async.
+        seconds: how long it may take.
+
+    Raises:
+        NeverCameTrue: it did not.
+    """
+    return _poll(_Wait(check, seconds))
+
+
 def _poll(wait: _Wait) -> Any:
     while not wait.tried(wait.call):
         time.sleep(wait.pause())

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from cos.testing import stopwatch
@@ -24,6 +25,8 @@ _LEAST_PERIOD_S = 0.004
 _DEEPEST = 60
 _STOP_S = 2.0
 _IMPORT = "<frozen importlib"
+#: Where the kit itself waits while a fault is made or healed: what a test asks for is not held against it.
+_OWN_WAITS = tuple(str(Path(__file__).with_name(f"{name}.py")) for name in ("arming", "lease", "backstage"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,10 @@ class _Pulse:
             return
         frames = _frames_of(self.ident)
         if not frames:
+            return
+        if any(frame.f_code.co_filename in _OWN_WAITS for frame in frames):
+            self._forget()  # the next beat begins behind it
+            self._number += 1
             return
         root = frames[-1]
         if root is not self._root:

@@ -171,6 +171,14 @@ class TestLease:
         assert client.ping()
         assert ask() == (1,)
 
+    async def test_quiet_in_a_loop_waits_too(self, faults, client) -> None:
+        """It holds the loop up rather than return before all is well; `aquiet` does not."""
+        faults.redis.kill()
+        faults.postgres.freeze()
+        faults.quiet()
+        assert client.ping()
+        assert faults.armed == []
+
     async def test_in_a_loop(self, faults, cos_redis) -> None:
         """`async with` ends it without holding up the loop."""
         turns = 0
@@ -278,6 +286,34 @@ def test_armed(faults, cos_redis, cos_postgres):
     while True:
         time.sleep(1)
 """
+
+
+LOOPED = """
+import time
+import pytest
+
+pytestmark = pytest.mark.loops("strict", blocking_ms=30)
+
+async def test_faults_alone(faults):
+    with faults.postgres.stop():
+        pass
+    faults.quiet()
+
+async def test_blocks_in_a_fault(faults):
+    async with faults.redis.slow(latency=0.001):
+        time.sleep(0.2)
+"""
+
+
+class TestStrictLoops:
+    """Beside the loop check."""
+
+    def test_a_fault_is_no_blocking_call(self, project) -> None:
+        """What the kit itself waits for is not held against the test, and what the test does meanwhile is."""
+        project.write(LOOPED)
+        out = project.run()
+        assert "1 failed, 1 passed" in out, out
+        assert "LoopBlocked: test_it.py:14 in test_blocks_in_a_fault kept the event loop" in out, out
 
 
 class TestKilledPytest:
