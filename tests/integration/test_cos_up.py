@@ -245,6 +245,24 @@ class TestLife:
         assert running.end() == 0
         assert not cos.run_file.exists()
 
+    def test_a_paused_postgres_does_not_keep_it_from_stopping(self, cos) -> None:
+        """What waits for it is done, as it would have been; all of it is continued, backends too."""
+        running, url = cos.up()
+        postgres = psutil.Process(cos.status()["postgres"]["pid"])
+        family = [postgres, *postgres.children(recursive=True)]
+        for one in family:
+            one.suspend()
+        body = b'{"type": "late"}'
+        with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as client:
+            client.settimeout(PATIENCE_SECONDS)
+            head = f"POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+            client.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+            assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+            running.process.send_signal(signal.SIGTERM)
+            assert client.makefile("rb").read().startswith(b"HTTP/1.1 201")
+        assert running.end() == 0
+        assert all(gone(one.pid) for one in family)
+
 
 class TestFollowing:
     """`cos tail`."""

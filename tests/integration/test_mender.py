@@ -61,6 +61,13 @@ async def test_a_paused_server_is_continued(redis, watched) -> None:
     assert (await watched.measure()).part("redis").state is State.OK
 
 
+async def test_before_a_stop_all_is_continued_at_once(redis, watched) -> None:
+    """Whatever the monitor knows of it."""
+    os.kill(redis.pid, signal.SIGSTOP)
+    Mender(monitor=watched, servers={"redis": redis}).continue_paused()
+    assert psutil.Process(redis.pid).status() != psutil.STATUS_STOPPED
+
+
 async def test_a_hanging_server_is_ended_once_its_time_is_up(redis, watched, monkeypatch, eventually) -> None:
     """Made to hang by a command that keeps it busy; its supervisor starts it again."""
     hanging = create_redis(redis.url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,9 +15,15 @@ from cos.errors import BadSetting, CosError, PostgresUnreachable, WrongPassword
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    _Driver = asyncpg.Connection[Any]
+else:
+    _Driver = asyncpg.Connection
+
 CONNECT_TIMEOUT_SECONDS = 10.0
 COMMAND_TIMEOUT_SECONDS = 30.0
 POOL_TIMEOUT_SECONDS = 10.0
+#: A server that hangs is not asked for its consent to be left.
+CLOSE_TIMEOUT_SECONDS = 0.5
 
 #: What asyncpg raises when the server cannot be reached, is starting, stopping or has gone in mid-command.
 LOST = (
@@ -67,6 +74,14 @@ def where(url: str) -> str:
     return f"{host or 'the local socket'}{f':{port}' if port else ''}{parts.path}"
 
 
+class _Connection(_Driver):
+    """The driver's own, which can always be closed soon: one that a hanging server keeps busy is cut off."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  (the driver's own signature)
+        with suppress(TimeoutError):  # the driver has cut it off then
+            await super().close(timeout=CLOSE_TIMEOUT_SECONDS if timeout is None else timeout)
+
+
 async def connect(url: str, *, name: str = "cos") -> asyncpg.Connection[Any]:
     """Open one connection.
 
@@ -81,6 +96,7 @@ async def connect(url: str, *, name: str = "cos") -> asyncpg.Connection[Any]:
     try:
         return await asyncpg.connect(
             url,
+            connection_class=_Connection,
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             server_settings={"application_name": name, "timezone": "UTC"},

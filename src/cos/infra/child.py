@@ -126,7 +126,10 @@ class Child:
         """
         for number, seconds in requests:
             self._send(number)
-            self._send(signal.SIGCONT)  # a paused one could not follow
+            self._send(signal.SIGCONT)  # a paused one could not follow, nor could its own
+            for pid in self._descendants():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
             if await self._ended_within(seconds):
                 return True
             warn("server_slow_to_stop", pid=self.pid, signal=number.name, waited_seconds=seconds)

@@ -61,13 +61,23 @@ class Mender:
             self._mend(name, server.pid, for_seconds)
         return INTERVAL_SECONDS
 
-    def _mend(self, name: str, pid: int, for_seconds: float) -> None:
+    def continue_paused(self) -> None:
+        """Continue what is paused at once: before a stop, which would wait for its answers."""
+        for name, server in self._servers.items():
+            if server.pid is not None:
+                self._continue(name, server.pid)
+
+    def _continue(self, name: str, pid: int) -> bool:
         paused = [one for one in _family(pid) if _is_paused(one)]
+        for one in paused:
+            with suppress(psutil.Error):
+                one.resume()
         if paused:
-            for one in paused:
-                with suppress(psutil.Error):
-                    one.resume()
             _log.warning("server_continued", server=name, pids=[one.pid for one in paused])
+        return bool(paused)
+
+    def _mend(self, name: str, pid: int, for_seconds: float) -> None:
+        if self._continue(name, pid):
             return
         last = self._ended_at.get(name, float("-inf"))
         if for_seconds < HANGING_SECONDS or clock.monotonic() - last < REPEAT_SECONDS:

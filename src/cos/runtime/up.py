@@ -147,7 +147,8 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         rotation = Looper(name="logs", part=Rotation(folder=folder.logs, limits=settings))
         stack.push_async_callback(rotation.stop)
         rotation.start()
-        mender = Looper(name="mender", part=parts.Mender(monitor=core.monitor, servers=_ours(servers)))
+        mending = parts.Mender(monitor=core.monitor, servers=_ours(servers))
+        mender = Looper(name="mender", part=mending)
         stack.push_async_callback(mender.stop)
         mender.start()
         api = await _serve(stack, core, listener)
@@ -160,6 +161,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         ready(api.url)
         await signals.stopping.wait()
         progress("Stopping …")
+        mending.continue_paused()
 
 
 def _load() -> None:

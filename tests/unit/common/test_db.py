@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import ssl
 
 import asyncpg
@@ -18,6 +21,22 @@ class TestConnect:
         assert await connection.fetchval("SHOW application_name") == "cos here"
         assert await connection.fetchval("SHOW timezone") == "UTC"
         await connection.close()
+
+    async def test_one_that_a_hanging_server_keeps_busy_can_be_closed(self, servers) -> None:
+        """Otherwise a stop would wait for that server half a minute, once for each connection."""
+        connection = await db.connect(servers.postgres.url)
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            asking = asyncio.create_task(connection.fetchval("SELECT 1"))
+            await asyncio.sleep(0)
+            async with asyncio.timeout(db.CLOSE_TIMEOUT_SECONDS * 10):
+                await connection.close()
+            assert connection.is_closed()
+            with pytest.raises(asyncpg.PostgresConnectionError):
+                await asking
+        finally:
+            os.kill(backend, signal.SIGCONT)
 
     async def test_a_socket_that_is_not_there(self, tmp_path) -> None:
         with pytest.raises(PostgresUnreachable, match="cannot be reached"):
