@@ -9,7 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from cos.backend.access import service
+from cos.backend.access.schemas import TokenIn
 from cos.backend.app import create_app, with_edge
+from cos.common import ids
 from cos.config import load_settings
 from cos.runtime.core import Core
 from cos.runtime.server import ApiServer, bind
@@ -98,3 +101,58 @@ def post_lines(client: httpx.AsyncClient) -> Callable[..., Any]:
 async def _chunks(parts: list[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
         yield part
+
+
+class Guarded:
+    """A COS that asks for tokens, as one on another address does."""
+
+    def __init__(self, http: httpx.AsyncClient, app: Any, core: Core) -> None:
+        self.http = http
+        self.core = core
+        self.api_routes = [route for route in _routes(app) if getattr(route, "methods", None)]
+        self.routes = [route.path for route in _routes(app)]
+
+    async def token(self, scope: str = "admin", name: str | None = None, **more: Any) -> str:
+        """Make a token; gives its secret."""
+        wanted = TokenIn(name=name or f"a {scope} {ids.random_hex(4)}", scope=scope, **more)
+        async with self.core.sessions() as db, db.begin():
+            return (await service.create_token(db, wanted)).token
+
+    def bearer(self, token: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {token}"}
+
+    async def raw(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Ask for a path as it is written, with nothing put right on the way."""
+        request = self.http.build_request(method, "/", **more)
+        request.url = request.url.copy_with(raw_path=path.encode())
+        return await self.http.send(request)
+
+    async def sign_in(self, token: str, **headers: str) -> httpx.Response:
+        given = {"Origin": "http://cos.example.org", **headers}
+        return await self.http.post("/sign-in", data={"token": token}, headers=given)
+
+    async def events(self, kind: str) -> list[dict[str, Any]]:
+        headers = self.bearer(await self.token("read"))
+        found = (await self.http.get("/events", params={"type": kind}, headers=headers)).json()["events"]
+        return list(found)
+
+
+def _routes(app: Any) -> list[Any]:
+    """Give every route, those of routers that are kept whole included."""
+    found: list[Any] = []
+    for route in app.routes:
+        inner = getattr(route, "original_router", None)
+        found += _routes(inner) if inner is not None else [route]
+    return found
+
+
+@pytest.fixture
+async def guarded(core: Core) -> AsyncIterator[Guarded]:
+    """A whole COS that is reached as cos.example.org, and asks for tokens."""
+    settings = load_settings(data_dir=core.settings.data_dir, hosts="cos.example.org", rate_per_second=0)
+    app = create_app(dataclasses.replace(core.services(), settings=settings))
+    transport = httpx.ASGITransport(
+        app=with_edge(app), raise_app_exceptions=False, client=("203.0.113.7", 4000)
+    )
+    async with httpx.AsyncClient(transport=transport, base_url="http://cos.example.org") as client:
+        yield Guarded(client, app, core)

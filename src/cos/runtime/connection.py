@@ -78,16 +78,14 @@ class Connection(HttpToolsProtocol):
         Args:
             now: the loop's time, in seconds.
         """
-        cycle = self._cycle()
-        if cycle is not None and cycle.response_complete:
-            cycle = None
         if self._head_began is not None:
-            if cycle is not None or now - self._head_began <= self.limits.head_seconds:
+            if self._is_answering() or now - self._head_began <= self.limits.head_seconds:
                 return None
             return RequestTimeout(
                 f"The headers of the request did not arrive within {self.limits.head_seconds:g} s."
             )
-        if self._in_head or cycle is None or not cycle.more_body or self.flow.read_paused:
+        # Also where the answer is given already: who sends on, byte by byte, would keep the connection for ever.
+        if self._in_head or self.flow.read_paused:
             return None
         if now - self._heard <= self.limits.body_seconds:
             return None
@@ -96,9 +94,14 @@ class Connection(HttpToolsProtocol):
     def refuse(self, error: CosError) -> None:
         """Say what is wrong, where no answer has begun, and end the connection; who reads the body finds its end."""
         cycle = self._cycle()
-        if cycle is None or cycle.response_complete or not cycle.response_started:
+        unanswered = cycle is not None and not cycle.response_started
+        if unanswered or (self._in_head and not self._is_answering()):
             self.transport.write(_answer(error))
         self.transport.close()
+
+    def _is_answering(self) -> bool:
+        cycle = self._cycle()
+        return cycle is not None and not cycle.response_complete
 
     def _cycle(self) -> RequestResponseCycle | None:
         """Give the request that is answered or was answered last, None before the first."""

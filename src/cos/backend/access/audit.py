@@ -1,4 +1,4 @@
-"""The audit: each administrative act of a token is an event, whatever route served it."""
+"""The audit: each administrative act is an event that says who did it, whatever route served it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from cos.memory.recorder import Recorder
 
 ACTED = "admin.acted"
+#: Who did it, where no token was asked for.
+LOCAL = "this machine"
 
 
 def audit_into(recorder: Recorder) -> Audit:
     """Give what records who did what; the request's id ties it to the events of the act itself."""
 
     async def record(grant: Grant, done: Mapping[str, Any]) -> None:
-        by = {"token": grant.token_id, "name": grant.name, "session": grant.session_id}
+        by = {"token": grant.token_id, "name": grant.name or LOCAL, "session": grant.session_id}
         await recorder.record(
             new_event(
                 type=ACTED,

@@ -120,6 +120,9 @@ class Gate:
             grant = await self._identify(asked, scope)
             self._check_rate(grant, scope)
             _check_scope(grant, wanted)
+            signs_in = asked.path == SIGN_IN and asked.method == "POST"
+            if signs_in:
+                self._check_guesses(_address(scope))
             if grant.csrf is not None and (websocket or asked.method not in SAFE_METHODS):
                 receive = await _prove_own_page(asked, grant, self._policy, receive, websocket=websocket)
             if asked.length is not None and asked.length > self._most_body_bytes():
@@ -131,8 +134,11 @@ class Gate:
         if grant.token_id is not None:
             answer.still_allowed = lambda: self._is_still_allowed(asked, scope, wanted)
         await self._app(scope, receive, answer.send)
-        if wanted is Scope.ADMIN and asked.method not in SAFE_METHODS:
-            await self._tell(grant, asked, answer.status)
+        if signs_in and answer.status == HTTPStatus.UNAUTHORIZED:
+            self._wrong.take(_address(scope))
+            _log.warning("sign_in_refused", address=_address(scope))
+        if asked.method not in SAFE_METHODS and _was_done(answer.status):
+            await self._tell(grant, asked, answer.status, _address(scope))
 
     async def _is_still_allowed(self, asked: Asked, scope: AsgiScope, wanted: Scope) -> bool:
         try:
@@ -158,8 +164,8 @@ class Gate:
 
     async def _bearer(self, text: str, address: str) -> Grant:
         # What is remembered costs nothing to check; anything else costs a question to Postgres.
-        if not self._grants.is_remembered(text) and self._wrong.wait(address) > 0:
-            raise TooManyRequests("Too many wrong tokens came from this address; try again shortly.")
+        if not self._grants.is_remembered(text):
+            self._check_guesses(address)
         grant = await _or_unavailable(self._grants.of_token(text))
         if grant is None:
             self._wrong.take(address)
@@ -176,6 +182,14 @@ class Gate:
         if grant is None:
             self._wrong.take(address)
         return grant or NOBODY
+
+    def _check_guesses(self, address: str) -> None:
+        wait = math.ceil(self._wrong.wait(address))
+        if wait > 0:
+            raise TooManyRequests(
+                f"Too many wrong tokens came from this address; try again in {wait} s.",
+                retry_after_seconds=wait,
+            )
 
     def _check_rate(self, grant: Grant, scope: AsgiScope) -> None:
         if self._policy.rate_per_second <= 0:
@@ -208,12 +222,15 @@ class Gate:
             response.headers["Retry-After"] = str(error.extra.get("retry_after_seconds", 1))
         await response(scope, receive, send)
 
-    async def _tell(self, grant: Grant, asked: Asked, status: int) -> None:
-        """Record an administrative act, if it was done."""
-        if self._audit is None or grant.token_id is None or not _was_done(status):
+    async def _tell(self, grant: Grant, asked: Asked, status: int, address: str) -> None:
+        """Record an administrative act that was done."""
+        if self._audit is None or not self._rules.is_administrative(asked.method, asked.path):
             return
+        if grant.token_id is None and not self._rules.is_silent(asked.path):
+            return  # nobody to name: what the act records of itself says all that is known
+        done = {"method": asked.method, "path": asked.path, "status": status, "address": address}
         try:
-            await self._audit(grant, {"method": asked.method, "path": asked.path, "status": status})
+            await self._audit(grant, done)
         except Exception as error:  # noqa: BLE001  (it is done and answered; that the record failed is told here)
             _log.error("audit_failed", path=asked.path, token_id=grant.token_id, error=str(error))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cos.backend.auth.scopes import SAFE_METHODS
 from cos.errors import Forbidden
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from cos.backend.auth.asked import Asked
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+#: A host and perhaps a port, after `//` or a scheme; an IPv6 address stands in brackets.
+_PLACE = re.compile(
+    r"(?:https?:)?//(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<bare>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?",
+    re.ASCII,
+)
+_LAST_PORT = 65535
 _OURS = frozenset({"same-origin", "none"})
 
 
@@ -98,13 +104,14 @@ class Origins:
 
 @lru_cache(maxsize=512)  # the same few hosts and pages ask again and again
 def _hostname(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises for what is no port
-    except ValueError:
+    """Give the host's name of `//host:port` or of an origin; None for what is not exactly that.
+
+    A user name, a query, a control character: they are there only for who wants to be read in two ways.
+    """
+    found = _PLACE.fullmatch(url)
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
         return None
-    # A user name before the host is what only who wants to be misread puts there.
-    return None if "@" in parts.netloc or parts.path not in {"", "/"} else parts.hostname
+    return (found["name"] or found["bare"]).lower()
 
 
 def _is_address(name: str) -> bool:

@@ -71,6 +71,10 @@ RULES = (
     Rule("/cc/projections", READ, ADMIN),
 )
 
+#: What administers although a token that writes may do it: the beginning of the path, and what of it does not.
+_SILENT = "/cc/mem0/scratch/cleanup"
+_ADMINISTERS = (("/cc/modules", "/heartbeat"), (_SILENT, ""))
+
 #: For a path that no rule names: it is read like any other, and changed by nobody but an administrator.
 _UNKNOWN = Rule("", READ, ADMIN)
 
@@ -101,3 +105,18 @@ class Rules:
         """Give what a request asks for."""
         rule = self.rule_for(path) or _UNKNOWN
         return rule.safe if method in SAFE_METHODS else rule.unsafe
+
+    def is_administrative(self, method: str, path: str) -> bool:
+        """Say whether a request, when it is done, is an act that the log tells of, with who did it."""
+        if method in SAFE_METHODS:
+            return False
+        if self.scope_of(method, path) is Scope.ADMIN:
+            return True
+        return any(
+            (path == beginning or path.startswith(f"{beginning}/")) and not (but and path.endswith(but))
+            for beginning, but in _ADMINISTERS
+        )
+
+    def is_silent(self, path: str) -> bool:
+        """Say whether an administrative act records nothing of itself; every other one does, whoever does it."""
+        return path == _SILENT or path.startswith(f"{_SILENT}/")
