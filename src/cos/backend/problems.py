@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from cos.common import context, db
 from cos.errors import CosError
@@ -107,14 +108,30 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return await _on_anything(request, error)
     phrase = HTTPStatus(error.status_code).phrase
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request) or headers.get("Allow", "")
     return problem(
         request,
         status=error.status_code,
         slug=phrase.lower().replace(" ", "-"),
         title=phrase,
         detail=str(error.detail),
-        headers=dict(error.headers or {}),
+        headers=headers,
     )
+
+
+def _allowed(request: Request) -> str:
+    """Name every method of a path as the document has it: each route knows only its own."""
+    path = request.scope["path"]
+    found: set[str] = set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if template == path:
+            found = set(operations)
+            break
+        if compile_path(template)[0].match(path):
+            found |= set(operations)
+    return ", ".join(sorted(method.upper() for method in found))
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:

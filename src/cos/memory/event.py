@@ -160,9 +160,15 @@ def _in_utc(time: datetime) -> datetime:
             f"The time {time.isoformat()} has no timezone; add one, for example {time.isoformat()}+00:00."
         )
     try:
-        return time.astimezone(UTC)
+        utc = time.astimezone(UTC)
     except OverflowError:
         raise BadInput(f"The time {time.isoformat()} is outside the years 1 to 9999 in UTC.") from None
+    if utc.replace(tzinfo=None) in (datetime.min, datetime.max):  # noqa: DTZ901  (compared without a zone)
+        # The driver writes these two as Postgres's infinities, which are no times.
+        raise BadInput(
+            f"The time {time.isoformat()} is the first or last that there is; name one that happened."
+        )
+    return utc
 
 
 def _check_texts(

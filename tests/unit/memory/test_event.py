@@ -225,3 +225,10 @@ class TestPrompt:
         assert made(prompt=PromptTrace(prompt="x" * 1000, response="y" * 500)).size >= plain + 1500
         with pytest.raises(TooLarge, match="larger than 4194304 bytes"):
             made(prompt=PromptTrace(prompt="é" * 2_097_153))
+
+
+@pytest.mark.parametrize("time", [datetime.min, datetime.max])  # noqa: DTZ901  (given a zone below)
+def test_a_time_that_postgres_takes_for_infinity_is_refused(time) -> None:
+    """It would come back without a zone, as another time."""
+    with pytest.raises(BadInput, match="first or last"):
+        new_event(type="a", module="b", time=time.replace(tzinfo=UTC))

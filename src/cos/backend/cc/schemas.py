@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _storable(text: str) -> str:
@@ -20,7 +21,19 @@ def _storable(text: str) -> str:
     return text
 
 
+def written_out(value: Any) -> Any:
+    """Refuse a time that is given as a number; raises ValueError."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    msg = "write a time out, such as 2026-01-31T12:00:00Z"
+    raise ValueError(msg)
+
+
+#: A number would be taken for seconds since 1970, which nobody who sends one is sure to mean.
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
 Text = Annotated[str, AfterValidator(_storable)]
+Time = Annotated[AwareDatetime, BeforeValidator(written_out)]
 Name = Annotated[Text, Field(min_length=1, max_length=255, examples=["book-editor"])]
 Version = Annotated[Text, Field(min_length=1, max_length=50, examples=["1.4.0"])]
 Config = Annotated[Text, Field(max_length=65_536, examples=['{"autosave_seconds": 3}'])]

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response, WebSocket
+from pydantic import BeforeValidator
 
+from cos.backend.cc.schemas import written_out
 from cos.backend.deps import Services, ServicesDep, read_body
 from cos.backend.events import service
 from cos.backend.events.deps import EventsDb
@@ -22,6 +24,7 @@ from cos.memory.position import Position
 
 router = APIRouter(tags=["events"])
 
+Written = Annotated[datetime, BeforeValidator(written_out)]
 _JSON = "application/json"
 _UNACCEPTABLE = 1008  # a WebSocket's close code: the message breaks the rules
 _LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/ndjson")
@@ -85,8 +88,8 @@ async def list_events(
     module: str | None = None,
     type: Annotated[str | None, Query(description="exact, or a beginning with `*`")] = None,  # noqa: A002
     subject: str | None = None,
-    since: Annotated[datetime | None, Query(description="happened at this time or later")] = None,
-    until: Annotated[datetime | None, Query(description="happened before this time")] = None,
+    since: Annotated[Written | None, Query(description="happened at this time or later")] = None,
+    until: Annotated[Written | None, Query(description="happened before this time")] = None,
     after: Annotated[str | None, Query(description="position to go on from")] = None,
     before: Annotated[str | None, Query(description="position to stop before")] = None,
     order: reader.Order = "asc",

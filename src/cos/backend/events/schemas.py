@@ -86,7 +86,7 @@ def answers(*names: str) -> dict[str, Any]:
     """Describe a good answer that has one of these shapes, for a route's OpenAPI entry."""
     schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
     return {
-        "content": {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}}
+        "content": {"application/json": {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}}
     }
 
 
@@ -164,10 +164,10 @@ _ENVELOPE_SCHEMA: dict[str, Any] = {
             "description": "place in the log, id in its stream",
         },
         "recordedtime": {**_TIME, "description": "when it was recorded"},
-        "requestid": _TEXT,
-        "traceid": _TEXT,
-        "traceparent": _TEXT,
-        "idempotencykey": _TEXT,
+        "requestid": _NULLABLE_TEXT,
+        "traceid": _NULLABLE_TEXT,
+        "traceparent": _NULLABLE_TEXT,
+        "idempotencykey": _NULLABLE_TEXT,
         "prompt": {
             "type": "object",
             "description": "its prompt trace, where one event is asked for and has one",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, HTTPException, Path, Query
 
 from cos.backend.deps import BoundedRoute, ServicesDep
 from cos.backend.highway import service
@@ -38,6 +38,12 @@ async def list_letters(wanted: Annotated[LettersQuery, Query()], db: HighwayDb) 
 async def requeue_letters(meant: LettersMeant, db: HighwayDb) -> Decided:
     """Deliver every dead letter that is meant once more, each to its group only."""
     return await service.requeue_letters(db, meant)
+
+
+@router.api_route("/dead-letters/requeue", methods=["GET", "DELETE"], include_in_schema=False)
+async def not_requeued() -> None:
+    """Say that requeueing is asked for by POST; or this would be taken for a letter's id."""
+    raise HTTPException(405)
 
 
 @router.delete("/dead-letters", responses=problems(422, 503))

@@ -6,11 +6,21 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cos.backend.cc.schemas import Text as Storable
+from cos.backend.cc.schemas import Time
 
 Text = Annotated[Storable, Field(max_length=500)]
+
+
+def _no_number(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        msg = "say true or false"
+        raise ValueError(msg)  # noqa: TRY004  (what pydantic turns into an answer)
+    return value
+
+
 State = Literal["dead", "queued", "delivering", "delivered"]
 
 
@@ -24,8 +34,8 @@ class LetterFilter(BaseModel):
     type: Text | None = Field(default=None, description="of this type; a trailing `*` matches more")
     subject: Text | None = Field(default=None, description="about this subject")
     state: State | None = None
-    since: AwareDatetime | None = Field(default=None, description="failed last at this time or later")
-    until: AwareDatetime | None = Field(default=None, description="failed last before this time")
+    since: Time | None = Field(default=None, description="failed last at this time or later")
+    until: Time | None = Field(default=None, description="failed last before this time")
 
 
 class LettersQuery(LetterFilter):
@@ -38,7 +48,9 @@ class LettersQuery(LetterFilter):
 class LettersMeant(LetterFilter):
     """Dead letters to decide about."""
 
-    all: bool = Field(default=False, description="must be true where no filter is given")
+    all: Annotated[bool, BeforeValidator(_no_number)] = Field(
+        default=False, description="must be true where no filter is given"
+    )
 
 
 class Letter(BaseModel):
