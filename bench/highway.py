@@ -1,10 +1,12 @@
-"""Measures the highway's consumers against their floors, in turns within one run; prints the figures."""
+"""Measures the highway's consumers against their floors, in turns."""  # house: length (one subject)
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -51,7 +53,7 @@ class Data(msgspec.Struct):
 
 
 @asynccontextmanager
-async def running(path: Path) -> AsyncIterator[Core]:
+async def running(path: Path) -> AsyncIterator[tuple[Core, Servers]]:
     """Run a whole durable COS, without its API."""
     settings = load_settings(data_dir=path, log_level="error")
     log.configure(level=settings.log_level, shape=settings.log_format)
@@ -60,7 +62,7 @@ async def running(path: Path) -> AsyncIterator[Core]:
         Servers(settings=settings, folder=folder, progress=lambda _line: None) as servers,
         Core(settings=settings, database_url=servers.postgres.url, redis_url=servers.redis.url) as core,
     ):
-        yield core
+        yield core, servers
 
 
 async def backlog(core: Core, module: str, count: int) -> str:
@@ -348,8 +350,42 @@ async def projecting(core: Core, rounds: int) -> None:
     )
 
 
+async def writing(core: Core, servers: Servers, rounds: int) -> None:
+    """Write through the recorder with Redis up, frozen and away, in turns."""
+    pid = servers.redis.pid
+    if pid is None:
+        raise RuntimeError("there is no Redis to take away")
+
+    async def block(count: int = 300) -> float:
+        began = time.perf_counter()
+        for _ in range(count):
+            await core.recorder.record(new_event(type="bench.row", module="write", data=DATA))
+        return count / (time.perf_counter() - began)
+
+    await block()
+    speeds: list[list[float]] = []
+    for _ in range(rounds):
+        up = await block()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            down = await block()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        speeds.append([down, up])
+        await asyncio.sleep(0.2)  # the relay catches up
+    middle = [round(statistics.median(side)) for side in zip(*speeds, strict=True)]
+    told(
+        "writing with Redis away / with Redis up",
+        [down / up for down, up in speeds],
+        ">= 0.95",
+        f"{middle[0]:,} / {middle[1]:,} a second",
+    )
+
+
 async def _measure(base: Path, rounds: int, only: str) -> None:
-    async with running(base / "core") as core:
+    async with running(base / "core") as (core, servers):
+        if only in ("", "writing"):
+            await writing(core, servers, rounds)
         if only in ("", "reading"):
             await reading(core, rounds)
         if only in ("", "latency"):
@@ -362,7 +398,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="pairs a comparison")
-    parser.add_argument("--only", default="", choices=["", "reading", "latency", "projecting"])
+    parser.add_argument("--only", default="", choices=["", "writing", "reading", "latency", "projecting"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cos-bench-") as name:
         uvloop.run(_measure(Path(name), given.rounds, given.only))

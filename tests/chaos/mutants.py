@@ -141,10 +141,10 @@ def _loose_cursor() -> None:
     inside = Projector._apply
 
     async def broken(self: Any, connection: Any, events: Any) -> None:
+        if not self.applied:
+            await inside(self, connection, events)  # the tables may be made in this very transaction
+            return
         async with self._pool.connection() as other:
-            if await other.fetchval("SELECT to_regclass('projection_chain.chain')") is None:
-                await inside(self, connection, events)
-                return
             await other.execute("SET search_path TO projection_chain, public")
             await inside(self, other, events)
         await asyncio.sleep(0.02)  # house: sleep (the time in which a fault may strike)

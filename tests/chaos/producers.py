@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from redis.exceptions import RedisError
 from rig import rest
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -119,17 +121,24 @@ async def _by_http(rig: Rig, write: Write, http: httpx.AsyncClient) -> None:
         }
         for one in wishes
     ]
-    answer = await http.post("/events", json=body if len(body) > 1 else body[0])
+    try:
+        answer = await http.post("/events", json=body if len(body) > 1 else body[0])
+    except (
+        AttributeError
+    ) as error:  # the client's, for a connection that is lost in the moment in which it is made
+        raise httpx.ConnectError(str(error)) from error
     answer.raise_for_status()
 
 
 async def _publish_early(rig: Rig, one: Wish, made: Any) -> None:
     """Do what COS never does: announce what is not committed."""
     streams = rig.core.streams
-    number = await streams.generation() or 1
     body = (
-        f'{{"id":"{made.base_log_id}","source":"early","specversion":"1.0","type":"work","module":"{one.module}",'
-        f'"position":"{made.position}","time":"2026-01-01T00:00:00Z","subject":"{one.subject}",'
+        f'{{"id":"{made.base_log_id}","source":"early","specversion":"1.0","level":"info","type":"work","module":"{one.module}",'
+        f'"position":"{made.position}","time":"2026-01-01T00:00:00Z",'
+        f'"recordedtime":"2026-01-01T00:00:00Z","subject":"{one.subject}",'
         f'"data":{{"token":"{one.token}"}}}}'
     )
-    await rig.straight.xadd(streams.key(one.module, number), {"event": body}, id=str(made.position))
+    with suppress(RedisError):
+        key = streams.key(one.module, await streams.generation() or 1)
+        await rig.straight.xadd(key, {"event": body}, id=str(made.position))

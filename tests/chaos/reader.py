@@ -42,7 +42,7 @@ class FeedReader:
             finally:
                 self._once.cancel()
             error = None if self._once.cancelled() else self._once.exception()
-            if error is not None and not isinstance(error, httpx.HTTPError | TimeoutError):
+            if error is not None and not isinstance(error, httpx.HTTPError | TimeoutError | AttributeError):
                 raise error
             await asyncio.sleep(0.05)  # house: sleep (a client's pause before it comes back)
 

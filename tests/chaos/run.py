@@ -158,7 +158,10 @@ async def _report(rig: Rig, history: History, failed: str, folder: Path) -> None
 async def hunt(seed: int, given: argparse.Namespace) -> int:
     """Break the code in each known way and see it found; gives the exit status."""
     missed = []
+    wanted = set(given.mutants or mutants.KNOWN)
     for name, (what, kinds) in mutants.KNOWN.items():
+        if name not in wanted:
+            continue
         began = time.monotonic()
         one = argparse.Namespace(**vars(given) | {"mutant": name, "faults": kinds, "patience": 12.0})
         found = await several(seed, list(range(15)), one, Counter())
@@ -206,6 +209,7 @@ def main() -> None:
         "--patience", type=float, default=QUIET_SECONDS, help="seconds until all must be quiet"
     )
     parser.add_argument("--mutant", default="", choices=["", "all", *mutants.KNOWN])
+    parser.add_argument("--mutants", type=lambda text: text.split(","), default=[], help="which of all")
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
     sys.exit(uvloop.run(chaos(given)))

@@ -112,6 +112,7 @@ class Follower:
         self._unread: deque[Item] = deque()
         self._bytes = 0
         self._awake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     def offer(self, item: Item) -> None:
         """Put an event into the buffer, if it is wanted and the follower has not had it; a full one is given up."""
@@ -127,18 +128,17 @@ class Follower:
         self._awake.set()
 
     async def take(self, timeout_seconds: float) -> Sequence[Item]:
-        """Give what is unread, waiting for it so long; nothing when nothing came.
+        """Give what is unread, waiting for it so long at most; nothing when nothing came.
 
         Raises:
             TooSlow: the buffer was full.
         """
         if not self._unread and not self.too_slow:
             self._awake.clear()
-            timer = asyncio.get_running_loop().call_later(timeout_seconds, self._awake.set)
-            try:
-                await self._awake.wait()
-            finally:
-                timer.cancel()
+            if self._timer is None:
+                # Left running when something comes before: a timer a batch would cost as much as the batch.
+                self._timer = asyncio.get_running_loop().call_later(timeout_seconds, self._ring)
+            await self._awake.wait()
         if self.too_slow:
             raise TooSlow
         taken, self._unread, self._bytes = self._unread, deque(), 0
@@ -146,6 +146,15 @@ class Follower:
 
     def wake(self) -> None:
         """End a wait early."""
+        self._awake.set()
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        self._timer = None
         self._awake.set()
 
 
@@ -242,6 +251,7 @@ class Feed:
                 yield Batch(taken, max(place, self._cursor))
         finally:
             self._followers.discard(follower)
+            follower.close()
 
     async def _read(self, after: Position) -> list[Item]:
         rows = await self._fetch(sql.READ_SETTLED, *after, BATCH, BATCH_BYTES)

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from cos.backend.deps import STOPPING
 from cos.common import clock
+from cos.common.deadline import Deadline
 from cos.errors import CosError
 from cos.memory.feed import TooSlow
 
@@ -50,14 +51,16 @@ class Live(Response):
         """Send until the reader goes, is too slow, or the server stops."""
         items = self._feed.follow(self._wanted, self._since)
         gone = asyncio.ensure_future(_gone(receive))
+        body = _Body(send)
         try:
             first = await anext(items)  # an error of the log is still an answer with a status of its own
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._send(send, f"retry: {RETRY_MS}\n\n".encode())
-            await self._follow(items, first, scope.get(STOPPING), gone, send)
+            await body.send(f"retry: {RETRY_MS}\n\n".encode())
+            await self._follow(items, first, scope.get(STOPPING), gone, body)
             with suppress(TimeoutError):
-                await self._send(send, b"", more=False)
+                await body.send(b"", more=False)
         finally:
+            body.close()
             gone.cancel()
             await items.aclose()
 
@@ -67,37 +70,56 @@ class Live(Response):
         batch: Batch,
         stopping: asyncio.Event | None,
         gone: asyncio.Future[None],
-        send: Send,
+        body: _Body,
     ) -> None:
         heard_at = clock.monotonic()
         while not gone.done():
             if stopping is not None and stopping.is_set():
-                await self._send(send, b"event: bye\ndata: COS stops; come back with the last id.\n\n")
+                await body.send(b"event: bye\ndata: COS stops; come back with the last id.\n\n")
                 return
             try:
                 if batch.items:
-                    await self._send(send, b"".join(item.frame for item in batch.items))
+                    await body.send(b"".join(item.frame for item in batch.items))
                     heard_at = clock.monotonic()
                 elif clock.monotonic() - heard_at >= HEARTBEAT_SECONDS:
                     # An id without data moves the client's place, so that it need not look through all this again.
-                    await self._send(send, b": beat\nid: %s\n\n" % str(batch.upto).encode())
+                    await body.send(b": beat\nid: %s\n\n" % str(batch.upto).encode())
                     heard_at = clock.monotonic()
                 batch = await anext(items)
             except TooSlow as slow:
                 _log.info("follower_too_slow")
-                await self._send(send, b"event: too-slow\ndata: " + slow.detail.encode() + b"\n\n")
+                await body.send(b"event: too-slow\ndata: " + slow.detail.encode() + b"\n\n")
                 return
             except TimeoutError:
                 _log.info("follower_takes_nothing")
                 return
             except CosError as error:
-                await self._send(send, b"event: error\ndata: " + error.detail.encode() + b"\n\n")
+                await body.send(b"event: error\ndata: " + error.detail.encode() + b"\n\n")
                 return
 
-    @staticmethod
-    async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
-        async with asyncio.timeout(SEND_SECONDS):
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+class _Body:
+    """Sends the pieces of one answer, each within the time that a reader has for it."""
+
+    def __init__(self, send: Send) -> None:
+        """Take what sends; must be made in the task that answers."""
+        self._asgi_send = send
+        self._deadline = Deadline(seconds=SEND_SECONDS)
+
+    async def send(self, piece: bytes, *, more: bool = True) -> None:
+        """Send a piece; raises TimeoutError when the reader takes nothing for too long."""
+        self._deadline.begin()
+        try:
+            await self._asgi_send({"type": "http.response.body", "body": piece, "more_body": more})
+        except asyncio.CancelledError:
+            if self._deadline.end():
+                raise TimeoutError from None
+            raise
+        self._deadline.end()
+
+    def close(self) -> None:
+        """Give up the timer."""
+        self._deadline.close()
 
 
 async def _gone(receive: Receive) -> None:
