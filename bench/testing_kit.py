@@ -269,7 +269,8 @@ def bare_redis(cache: Path) -> float:
 def kit_postgres(cache: Path) -> float:
     kit = new_kit(cache)
     _ = kit.folder, kit.backstage
-    until(lambda: len(list(cache.glob("postgres-*/spare-*"))) == 2)
+    if any(cache.glob("postgres-*")):
+        until(lambda: len(list(cache.glob("postgres-*/spare-*"))) == 2)
     began = time.perf_counter()
     assert kit.postgres.pid  # noqa: S101
     taken = time.perf_counter() - began
@@ -321,7 +322,7 @@ def _run(python: str, folder: Path, *arguments: str, **environment: str) -> None
         raise SystemExit(done.stdout[-2000:] + done.stderr[-500:])
 
 
-def isolation(python: str, rounds: int) -> list[str]:
+def isolation(python: str, rounds: int) -> str:
     """Compare a test that is rolled back with the same one without isolation: pairs of tests that take turns."""
     costs: dict[str, list[float]] = {"test_bare": [], "test_rolled": []}
     for _ in range(rounds):
@@ -336,10 +337,10 @@ def isolation(python: str, rounds: int) -> list[str]:
     more = sorted(a - b for a, b in zip(costs["test_rolled"], costs["test_bare"], strict=True))
     low, high = bootstrap(more, seed=0)
     whole = statistics.median(costs["test_rolled"])
-    return [
-        f"| rollback, more than the same test without | {statistics.median(more):.2f} ms a test ({low:.2f} to "  # noqa: ISC004
+    return (
+        f"| rollback, more than the same test without | {statistics.median(more):.2f} ms a test ({low:.2f} to "
         f"{high:.2f}; the whole test {whole:.2f} ms) | 1.2 ms |"
-    ]
+    )
 
 
 async def proxy(cache: Path, *, rounds: int) -> Comparison:
@@ -370,7 +371,7 @@ async def proxy(cache: Path, *, rounds: int) -> Comparison:
     return found
 
 
-def kills(python: str, times: int) -> list[str]:
+def kills(python: str, times: int) -> str:
     """Kill whole runs of pytest that have a fault in a Redis that is not theirs, and see when it is healed."""
     dice = random.Random(0)  # noqa: S311
     spent = []
@@ -407,10 +408,10 @@ def kills(python: str, times: int) -> list[str]:
             owner.wait()
     spent.sort()
     middle, p95 = statistics.median(spent), quantile(spent, 0.95)
-    return [
-        f"| kill -9 of pytest with a fault armed | {len(spent)} of {times} healed, median {middle:.0f}, "  # noqa: ISC004
+    return (
+        f"| kill -9 of pytest with a fault armed | {len(spent)} of {times} healed, median {middle:.0f}, "
         f"p95 {p95:.0f} ms | all, 100 ms |"
-    ]
+    )
 
 
 def imports(ours: str, theirs: str, *, rounds: int) -> str:
@@ -429,7 +430,7 @@ def imports(ours: str, theirs: str, *, rounds: int) -> str:
     )
 
 
-def peers(ours: str, theirs: str, docker: str, *, rounds: int) -> list[str]:
+def peers(rows: Printed, ours: str, theirs: str, docker: str, *, rounds: int) -> None:
     """Compare suites: the time from the command to the first test of one, and to the end of two hundred."""
     redis, folder = find_redis_server(), find_postgres_bin()
     others = {
@@ -440,7 +441,6 @@ def peers(ours: str, theirs: str, docker: str, *, rounds: int) -> list[str]:
         import_image(docker.removeprefix("unix://"))
         environment = {"DOCKER_HOST": docker, "TESTCONTAINERS_RYUK_DISABLED": "true"}
         others["Redis; testcontainers"] = (KIT_REDIS, PEER_CONTAINER, environment)
-    rows = []
     for name, (kit, peer, environment) in others.items():
         for count, which, what in ((1, 0, "to the first test"), (200, 1, "200 tests, whole")):
             texts = [text.format(count=count, redis=redis, bin=folder) for text in (kit, peer)]
@@ -452,7 +452,6 @@ def peers(ours: str, theirs: str, docker: str, *, rounds: int) -> list[str]:
                     rounds=rounds,
                 )
             )
-    return rows
 
 
 def import_image(path: str) -> None:
@@ -463,6 +462,15 @@ def import_image(path: str) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.import_image(path)
+
+
+class Printed(list[str]):
+    """Rows that are shown as soon as they are known: a run that is broken off has told what it knew."""
+
+    def append(self, row: str) -> None:
+        """Keep and print a row."""
+        super().append(row)
+        print(row, flush=True)
 
 
 PARTS = ("proxy", "redis", "postgres", "first", "isolation", "kills", "imports", "peers")
@@ -479,7 +487,7 @@ def main() -> None:
     parser.add_argument("--docker", default="", help="an engine for testcontainers")
     given = parser.parse_args()
     wanted = given.only or PARTS
-    rows, figures = [], []
+    rows, figures = Printed(), Printed()
     with tempfile.TemporaryDirectory(prefix="cos-kit-", dir=Path.home()) as name:
         cache = Path(name)
         if "redis" in wanted:
@@ -503,13 +511,13 @@ def main() -> None:
                 f"({min(first):.2f} to {max(first):.2f}) | 1.5 s |"
             )
         if "isolation" in wanted:
-            figures += isolation(given.ours, max(2, given.rounds // 4))
+            figures.append(isolation(given.ours, max(2, given.rounds // 4)))
         if "kills" in wanted:
-            figures += kills(given.ours, given.kills)
+            figures.append(kills(given.ours, given.kills))
         if "imports" in wanted and given.peers:
             rows.append(imports(given.ours, given.peers, rounds=given.rounds))
         if "peers" in wanted and given.peers:
-            rows += peers(given.ours, given.peers, given.docker, rounds=given.rounds)
+            peers(rows, given.ours, given.peers, given.docker, rounds=given.rounds)
         if "proxy" in wanted:
             found = asyncio.run(proxy(cache, rounds=given.rounds))
             through, direct = 1000 * found.subject.latency_ms_p50, 1000 * found.floor.latency_ms_p50
@@ -517,10 +525,6 @@ def main() -> None:
                 f"| PING through the proxy | {through / direct:.1f} times a direct one ({through:.0f} against "
                 f"{direct:.0f} µs, medians) | 3 times |"
             )
-    print("| ours; the other | ours, ms | the other, ms | ratio (90 % interval) |\n| --- | --- | --- | --- |")
-    print("\n".join(rows))
-    print("\n| | measured | target |\n| --- | --- | --- |")
-    print("\n".join(figures))
     print(json.dumps({"load": os.getloadavg(), "cores": os.cpu_count()}))
 
 
