@@ -40,6 +40,9 @@ test: $(STAMP) ## Run all tests.
 chaos: $(STAMP) ## Run 200 random histories of writes and faults against a real COS (about 15 min).
 	@$(BIN)/python tests/chaos/run.py $(ARGS)
 
+fuzz: $(STAMP) ## Send some 10,000 requests made from the OpenAPI document; COS_TEST_SEED=… tries others.
+	@COS_TEST_EXAMPLES=160 $(BIN)/pytest tests/contract/test_schemathesis.py --tb=short -q -k fuzzing $(ARGS)
+
 lint: $(STAMP) ## Check style, format, types and the layers.
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo 'Some files are not formatted: run .venv/bin/ruff format.'; exit 1; }

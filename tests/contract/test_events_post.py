@@ -170,7 +170,7 @@ class TestOneEvent:
             b'{"type": "a.b:c/d-e_9", "module": "' + b"m" * 64 + b'"}',
             b'{"type": "a", "subject": "' + b"s" * 500 + b'"}',
             b'{"type": "a", "idempotency_key": "' + b"k" * 200 + b'"}',
-            b'{"type": "a", "time": "9999-12-31T23:59:59.999999Z"}',
+            b'{"type": "a", "time": "9999-12-31T23:59:59.999998Z"}',
             b'{"type": "a", "subject": null, "time": null, "prompt": null, "data": null, "trace_id": null}',
             b'{"type": "a", "prompt": {"tokens_in": 2147483647}}',
             with_data(b"[" * 64 + b"]" * 64),

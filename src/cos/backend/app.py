@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp
 
@@ -63,6 +64,7 @@ def create_app(services: Services) -> FastAPI:
         summary="What happens in an author's work, recorded once, announced once, never lost.",
         docs_url="/docs",
         redoc_url=None,
+        generate_unique_id_function=_operation_id,
     )
     app.state.services = services
     added = getattr(services, "modules", ())  # none when the app is only described
@@ -97,6 +99,12 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app)
     _describe_problems(app)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Name an operation as a generated client shall call it: by its feature and what it does."""
+    feature = str(route.tags[0]).replace(" ", "_") if route.tags else "cos"
+    return f"{feature}_{route.name}"
 
 
 def with_edge(app: FastAPI) -> ASGIApp:

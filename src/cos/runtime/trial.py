@@ -63,8 +63,9 @@ async def trial(folder: Path, *, modules: Iterable[Module] = (), **settings: Any
         for one in found.installed:
             if one.trouble is not None:
                 raise BadSetting(one.trouble)
-        urls = {"database_url": servers.postgres.url, "redis_url": servers.redis.url}
-        async with Core(settings=chosen, modules=found, **urls) as core:
+        async with Core(
+            settings=chosen, database_url=servers.postgres.url, redis_url=servers.redis.url, modules=found
+        ) as core:
             transport = httpx.ASGITransport(
                 app=with_edge(create_app(core.services())), raise_app_exceptions=False
             )

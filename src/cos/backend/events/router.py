@@ -15,7 +15,7 @@ from cos.backend.deps import Services, ServicesDep, read_body
 from cos.backend.events import service
 from cos.backend.events.deps import EventsDb
 from cos.backend.events.live import Live, over_websocket
-from cos.backend.events.schemas import EVENT_IN_SCHEMA, answers
+from cos.backend.events.schemas import answers
 from cos.backend.problems import problems
 from cos.errors import BadInput, NotFound
 from cos.memory import reader
@@ -29,11 +29,12 @@ _JSON = "application/json"
 _UNACCEPTABLE = 1008  # a WebSocket's close code: the message breaks the rules
 _LINES = ("application/x-ndjson", "application/jsonl", "application/x-jsonlines", "application/ndjson")
 
+_EVENT_IN = {"$ref": "#/components/schemas/EventIn"}
 _POST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            _JSON: {"schema": {"oneOf": [EVENT_IN_SCHEMA, {"type": "array", "items": EVENT_IN_SCHEMA}]}},
+            _JSON: {"schema": {"oneOf": [_EVENT_IN, {"type": "array", "items": _EVENT_IN}]}},
             "application/x-ndjson": {"schema": {"type": "string", "description": "one event a line"}},
         },
     }

@@ -186,6 +186,7 @@ _PAGE_SCHEMA: dict[str, Any] = {
 
 #: The shapes of the answers, for the OpenAPI components.
 EVENT_SCHEMAS: dict[str, Any] = {
+    "EventIn": EVENT_IN_SCHEMA,
     "Envelope": _ENVELOPE_SCHEMA,
     "Page": _PAGE_SCHEMA,
     **msgspec.json.schema_components(

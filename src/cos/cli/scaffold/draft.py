@@ -105,8 +105,8 @@ def feature(name: str, root: Path) -> list[Path]:
             raise Conflict(f"{root / path} is there already; choose another name.")
     changed = _changed(root, values)
     made = _written(root, "tree", TREE, values)
-    for path, text in changed.items():
-        path.write_text(text)
+    for file, text in changed.items():
+        file.write_text(text)
     command = [sys.executable, "-c", _DOCS]
     subprocess.run(command, cwd=root, check=False, capture_output=True)  # noqa: S603  (ours)
     return [*made, *changed]
