@@ -96,8 +96,10 @@ class TestKinds:
             await session.execute(text("SELECT 1"))
             await session.commit()
         await engine.dispose()
-        assert [one.kind for one in log] == ["real"]
-        assert log.real[0].site.function == "test_async"
+        mine = [
+            one for one in log if one.site.function == "test_async"
+        ]  # a COS may run beside it in this process
+        assert [one.kind for one in mine] == ["real"]
 
 
 class TestHooks:
