@@ -7,7 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
-from starlette.types import ASGIApp
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import cos
 from cos.backend import problems
@@ -21,8 +22,9 @@ from cos.backend.cc.metrics import Requests, metrics_answer, registry_of
 from cos.backend.cc.router import router as cc
 from cos.backend.dashboard.live import Viewers
 from cos.backend.dashboard.router import router as dashboard
-from cos.backend.deps import Services, ServicesDep
+from cos.backend.deps import Services, ServicesDep, services_of
 from cos.backend.edge import Edge
+from cos.backend.events.router import record_events
 from cos.backend.events.router import router as events
 from cos.backend.events.schemas import EVENT_SCHEMAS
 from cos.backend.highway.router import router as highway
@@ -65,6 +67,7 @@ def create_app(services: Services) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
         generate_unique_id_function=_operation_id,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # COS makes its own, see `Traced`
     )
     app.state.services = services
     added = getattr(services, "modules", ())  # none when the app is only described
@@ -73,6 +76,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.requests = Requests()
     app.state.metrics = registry_of(services, app.state.requests)
     app.state.viewers = Viewers()
+    app.router.routes.insert(0, Direct("/events", _recorded, methods=["POST"], include_in_schema=False))
     for router in FEATURES.values():
         app.include_router(router)
     for module in added:
@@ -99,6 +103,22 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app)
     _describe_problems(app)
     return app
+
+
+class Direct(Route):
+    """A route of Starlette's own, tried before all others: FastAPI's takes a third of the time of a recorded event.
+
+    The feature's route stays, for the document that describes it.
+    """
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, under the same name as FastAPI's route."""
+        scope["route"] = self
+        await super().handle(scope, receive, send)
+
+
+async def _recorded(request: Request) -> Response:
+    return await record_events(request, services_of(request))
 
 
 def _operation_id(route: APIRoute) -> str:
