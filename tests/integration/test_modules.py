@@ -70,9 +70,8 @@ async def empty(pg):
 
     async def drop() -> None:
         for row in await pg.fetch("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'module\\_%'"):
-            await pg.execute(
-                f'DROP SCHEMA "{row["nspname"]}" CASCADE'
-            )  # house: sql (a name that Postgres gave)
+            name = row["nspname"]
+            await pg.execute(f'DROP SCHEMA "{name}" CASCADE')  # house: sql (a name that Postgres gave)
 
     await drop()
     yield
