@@ -36,6 +36,8 @@ _log = structlog.get_logger("cos.webhooks")
 
 #: Deliveries of one endpoint whose commit is awaited.
 MOST_UNWRITTEN = 50
+#: What comes within this goes into one commit.
+GATHER_SECONDS = 0.01
 #: What is not pressing is written about this often.
 REST_SECONDS = 5.0
 _MAX_ERROR = 500
@@ -146,6 +148,7 @@ class Ledger:
         """
         if not self._dirty:
             return REST_SECONDS
+        await asyncio.sleep(GATHER_SECONDS)
         accounts = sorted(self._dirty, key=lambda one: one.endpoint.id)
         noted = [account.noted for account in accounts]
         # The driver reads its arguments before it first waits, so what is noted meanwhile is not in this batch.
