@@ -309,7 +309,10 @@ class TestWriters:
     ) -> None:
         """Postgres writes the one, Python the other."""
         odd = '\u2028 "quoted" \\ \x1f \U0001f600 \t'
-        times = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)]
+        times = [
+            datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+            datetime(9999, 12, 31, 23, 59, 59, 999998, tzinfo=UTC),
+        ]
         times += [datetime(2026, 1, 2, 3, 4, 5, micro, tzinfo=UTC) for micro in (0, 120_000, 1)]
         texts = ("subject", "request_id", "trace_id", "traceparent", "idempotency_key")
         events = [event(0, time=one) for one in times]
