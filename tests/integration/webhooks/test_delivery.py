@@ -202,12 +202,12 @@ class TestAnswers:
     async def test_retry_after_is_waited_for_and_does_not_use_up_tries(
         self, run, policy, hook, record, receiver, answer, came, becomes, status
     ) -> None:
-        """However often it is asked for."""
-        receiver.answers.extend([answer(status, retry_after="0")] * 6)
+        """However often it is asked for: the one real failure after it is still the first."""
+        receiver.answers.extend([answer(status, retry_after="0")] * 6 + [answer(500)])
         made = await hook()
         await run(replace(policy, retry_seconds=(0.01,)))
         await record(1)
-        await came(7)
+        await came(8)
         found = await becomes(made, delivered=1, buried=0)
         assert found["state"] == "active"
 

@@ -11,10 +11,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from cos.common import clock
+from cos.common.pool import Pool
+from cos.memory.webhooks.endpoint import read
+from cos.memory.webhooks.ledger import Ledger
 
 PROGRAM = Path(__file__).parent / "killed.py"
 LEASE_SECONDS = 1.0
@@ -145,6 +149,57 @@ class TestTwoProcesses:
         await record(*range(20, 40))
         await came(40)
         assert receiver.numbers == list(range(40))
+
+    async def test_one_that_is_frozen_with_events_in_hand_drops_them(
+        self, spawn, run, hook, record, receiver, answer, came, policy, eventually
+    ) -> None:
+        """Thawed, it has read ahead and been answered, and still sends nothing that the other has sent since."""
+        frozen = await spawn()
+
+        async def freeze(_call) -> bytes:
+            os.kill(frozen.pid, signal.SIGSTOP)
+            return answer(200)
+
+        receiver.answers.extend([answer(200)] * 3 + [freeze])
+        await record(*range(10))
+        await hook(after="0-0")
+        await came(4)
+        await run(policy)
+
+        async def all_there() -> bool:
+            return 9 in receiver.numbers
+
+        await eventually(all_there)
+        before = len(receiver.calls)
+        os.kill(frozen.pid, signal.SIGCONT)
+        await record(*range(10, 20))
+        await came(before + 10)
+        assert receiver.numbers[before:] == list(range(10, 20))
+        assert first_of_each(receiver.calls) == list(range(20))
+
+    @pytest.mark.parametrize(("same_owner", "epoch"), [(False, 0), (True, -1)])
+    async def test_what_is_not_ours_or_was_changed_since_is_not_written(
+        self, core, run, policy, hook, pg, eventually, same_owner, epoch
+    ) -> None:
+        """The account is lost, and says so."""
+        made = await hook()
+        served = await run(policy)
+
+        async def taken() -> Any:
+            return await pg.fetchrow("SELECT * FROM webhook.endpoint WHERE owner IS NOT NULL")
+
+        row = await eventually(taken)
+        pool = Pool(url=core.database_url, size=1)
+        ledger = Ledger(pool=pool, owner=row["owner"] if same_owner else UUID(made["id"]), attempts_kept=9)
+        endpoint = read(dict(row) | {"secrets": [], "secret_ends": []})
+        endpoint.delivered, endpoint.epoch = 99, endpoint.epoch + epoch
+        account = ledger.open(endpoint)
+        ledger.note(account)
+        await ledger.turn()
+        await pool.close()
+        assert account.lost
+        assert await pg.fetchval("SELECT delivered FROM webhook.endpoint") == 0
+        assert not next(iter(served.dispatcher.couriers.values())).account.lost
 
 
 class TestPeople:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +64,28 @@ class TestSecrets:
         with pytest.raises(BadInput) as refused:
             signature.key_of(secret)
         assert not secret.removeprefix("whsec_") or secret.removeprefix("whsec_") not in refused.value.detail
+
+
+class TestDocumentedReceiver:
+    """The code that docs/webhooks.md gives to those who write a receiver."""
+
+    @pytest.fixture
+    def verified(self):
+        text = (Path(__file__).parents[3] / "docs/webhooks.md").read_text()
+        told: dict = {}
+        exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], told)  # noqa: S102  (our own document)
+        return told["verified"]
+
+    def test_it_takes_what_is_ours_and_nothing_else(self, verified) -> None:
+        secrets = [signature.new_secret() for _ in range(3)]
+        keys = [signature.key_of(one) for one in secrets[:2]]
+        headers = signature.headers(message_id="x", at=datetime.now(UTC), body=b"{}", keys=keys)
+        assert verified(secrets[0], headers, b"{}")
+        assert verified(secrets[1], headers, b"{}")
+        assert not verified(secrets[2], headers, b"{}")
+        assert not verified(secrets[0], headers, b"{ }")
+        assert not verified(secrets[0], headers | {"webhook-id": "y"}, b"{}")
+        old = signature.headers(
+            message_id="x", at=datetime.now(UTC) - timedelta(minutes=6), body=b"{}", keys=keys
+        )
+        assert not verified(secrets[0], old, b"{}")
