@@ -27,6 +27,7 @@ _ONCE = frozenset(
 )
 _MANY = frozenset({b"accept", b"cookie", b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 _WANTED = _ONCE | _MANY
+_OF_PROXIES = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
 
@@ -61,7 +62,7 @@ class Asked:
         raw_path: bytes = scope.get("raw_path") or b""
         if len(raw_path) + len(query) > bounds.url_bytes:
             raise UrlTooLong(f"The address is longer than {bounds.url_bytes} bytes; send less in its query.")
-        if TOKEN_IN_URL.search(query) or TOKEN_IN_URL.search(raw_path):
+        if (query and TOKEN_IN_URL.search(query)) or TOKEN_IN_URL.search(raw_path):
             raise BadRequest(
                 "A token stands in the address, where logs keep it: revoke it (cos token revoke), and send "
                 "the next one as a header, Authorization: Bearer …"
@@ -89,6 +90,11 @@ class Asked:
         except CookieError:
             return None
         return None if found is None else found.value
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether a proxy says that it stands between."""
+        return not _OF_PROXIES.isdisjoint(self._headers)
 
     @property
     def https(self) -> bool:

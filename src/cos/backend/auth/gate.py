@@ -157,7 +157,8 @@ class Gate:
             if kind.lower() == "bearer":
                 return await self._bearer(text.strip(), _address(scope))
         if not policy.asks_for_tokens:
-            _check_proxied(asked)
+            if asked.is_proxied:
+                _check_proxied(asked)
             return THIS_MACHINE
         cookie = asked.cookie(cookie_name(https=asked.https))
         return NOBODY if cookie is None else await self._session(cookie, _address(scope))

@@ -27,6 +27,13 @@ _OF_PAGES = (
 )
 _NOT_KEPT = (b"cache-control", b"no-store")
 _HTTPS = (b"strict-transport-security", b"max-age=31536000")
+#: By whether the answer is a page, and whether it goes over TLS.
+_WHOLE = {
+    (page, https): (*pairs, _NOT_KEPT, *((_HTTPS,) if https else ()))
+    for page, pairs in ((False, _OF_DATA), (True, _OF_PAGES))
+    for https in (False, True)
+}
+_NAMES = frozenset(name for name, _ in _WHOLE[True, True])
 
 
 def secure(message: Message, *, https: bool) -> None:
@@ -36,12 +43,15 @@ def secure(message: Message, *, https: bool) -> None:
         message: `http.response.start`, changed in place.
         https: whether the client came over TLS.
     """
-    own = list(message.get("headers", ()))
-    names = {name for name, _ in own}
-    is_page = any(name == b"content-type" and value.startswith(b"text/html") for name, value in own)
-    added = [pair for pair in (_OF_PAGES if is_page else _OF_DATA) if pair[0] not in names]
-    if b"cache-control" not in names:
-        added.append(_NOT_KEPT)
-    if https:
-        added.append(_HTTPS)
-    message["headers"] = own + added
+    own = message.get("headers", ())
+    is_page = False
+    names = set()
+    for name, value in own:
+        names.add(name)
+        if name == b"content-type" and value.startswith(b"text/html"):
+            is_page = True
+    # Most answers set none of these themselves: what is added is then one of four lists made beforehand.
+    whole = _WHOLE[is_page, https]
+    if not names.isdisjoint(_NAMES):
+        whole = tuple(pair for pair in whole if pair[0] not in names or pair is _HTTPS)
+    message["headers"] = [*own, *whole]
