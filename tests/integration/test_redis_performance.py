@@ -49,6 +49,9 @@ async def test_an_idle_relay_asks_redis_about_once_a_second(still) -> None:
     assert after.get("eval", 0) == before.get("eval", 0)
 
 
+RELAYING = ("xadd", "publish", "eval", "evalsha", "script|load", "multi", "exec")
+
+
 async def test_the_cost_of_an_event_does_not_grow_with_the_stream(still) -> None:
     costs = []
     for _ in range(3):
@@ -56,8 +59,10 @@ async def test_the_cost_of_an_event_does_not_grow_with_the_stream(still) -> None
         before = await commands(still)
         await drain(still)
         after = await commands(still)
-        costs.append(sum(after.values()) - sum(before.values()))
+        # What the relay says; the health monitor asks its own questions meanwhile.
+        costs.append(sum(after.get(name, 0) - before.get(name, 0) for name in RELAYING))
     assert max(costs) - min(costs) <= 5
+    assert min(costs) > 2000  # so that nothing is left out
 
 
 async def test_recording_asks_nothing_of_redis(still) -> None:

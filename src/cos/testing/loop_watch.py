@@ -26,7 +26,10 @@ _DEEPEST = 60
 _STOP_S = 2.0
 _IMPORT = "<frozen importlib"
 #: Where the kit itself waits while a fault is made or healed: what a test asks for is not held against it.
-_OWN_WAITS = tuple(str(Path(__file__).with_name(f"{name}.py")) for name in ("arming", "lease", "backstage"))
+_OWN_WAITS = tuple(
+    str(Path(__file__).with_name(f"{name}.py"))
+    for name in ("arming", "lease", "backstage", "clusters", "aside")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,11 @@ class _Pulse:
             except RuntimeError:  # closed in this moment
                 self._sent = None
             return
-        frames = _frames_of(self.ident)
+        whole = _whole_stack_of(self.ident)
+        frames = _frames_of(whole)
         if not frames:
             return
-        if any(frame.f_code.co_filename in _OWN_WAITS for frame in frames):
+        if any(frame.f_code.co_filename in _OWN_WAITS for frame in whole):
             self._forget()  # the next beat begins behind it
             self._number += 1
             return
@@ -212,8 +216,8 @@ def _same(one: tuple[Site, ...], other: tuple[Site, ...]) -> int:
     return count
 
 
-def _frames_of(ident: int) -> list[FrameType]:
-    """Give the frames of the callback that a loop's thread is in, innermost first; none while it waits for work."""
+def _whole_stack_of(ident: int) -> list[FrameType]:
+    """Give the frames of the callback that a loop's thread is in, innermost first, what called it included."""
     frame = sys._current_frames().get(ident)  # noqa: SLF001  (the only way to see another thread)
     frames: list[FrameType] = []
     while frame is not None:
@@ -222,6 +226,12 @@ def _frames_of(ident: int) -> list[FrameType]:
             break
         frames.append(frame)
         frame = frame.f_back
+    return frames
+
+
+def _frames_of(stack: list[FrameType]) -> list[FrameType]:
+    """Give the frames that are the callback's own; none while the loop waits for work."""
+    frames = stack[:]
     while frames and kind_of(frames[-1].f_code.co_filename) == MACHINERY:
         frames.pop()  # the loop's own call of the callback
     if len(frames) == 1 and frames[0].f_code.co_filename.endswith(f"{os.sep}selectors.py"):
