@@ -171,6 +171,12 @@ class TestAnswers:
                 assert set(found) <= set(shapes[name]["properties"]), name
 
     async def test_the_page_that_shows_it(self, steady) -> None:
+        """Every operation, from here alone: nothing that another host or an inline script would have to bring."""
         answer = await steady.get("/docs")
         assert answer.headers["content-type"].startswith("text/html")
         assert "/openapi.json" in answer.text
+        document = (await steady.get("/openapi.json")).json()
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                assert f'id="{operation["operationId"]}"' in answer.text, (method, path)
+        assert not re.search(r'(src|href)="(https?:)?//|<script>|<style|\sstyle=|\son\w+=', answer.text)

@@ -64,7 +64,7 @@ def create_app(services: Services) -> FastAPI:
         title="COS",
         version=cos.__version__,
         summary="What happens in an author's work, recorded once, announced once, never lost.",
-        docs_url="/docs",
+        docs_url=None,  # theirs comes from another host; the dashboard has one of its own
         redoc_url=None,
         generate_unique_id_function=_operation_id,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # COS makes its own, see `Traced`

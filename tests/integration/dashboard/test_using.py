@@ -155,7 +155,7 @@ class TestEverybody:
         """On every view, with an event open, with the list of keys, and on a phone."""
         page = await visit("/")
         found = {}
-        for path in (*PAGES, f"/ui/events/{work[2]}", "/ui/nothing"):
+        for path in (*PAGES, f"/ui/events/{work[2]}", "/ui/nothing", "/docs"):
             await page.goto(path)
             found[path] = await faults_of(page)
         await page.goto("/ui/events")

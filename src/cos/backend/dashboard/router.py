@@ -14,6 +14,7 @@ from cos.backend.dashboard import acts, health, letters, pages, sign_in
 from cos.backend.dashboard.delivery import route_of
 from cos.backend.dashboard.frame import frame
 from cos.backend.dashboard.live import Viewers, changes
+from cos.backend.dashboard.reference import groups_of
 from cos.backend.dashboard.route import PageRoute
 from cos.backend.dashboard.view import Asked, View
 from cos.backend.dashboard.views import BY_NAME
@@ -33,6 +34,14 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 async def overview(request: Request) -> Response:
     """Show how COS is."""
     return await _show(request, BY_NAME["overview"])
+
+
+@router.get("/docs")
+async def reference(request: Request) -> Response:
+    """Show every route, for people."""
+    around = await frame(request, view="docs", title="The API")
+    groups = groups_of(request.app.openapi())
+    return pages.html(pages.render("reference.html", around | {"groups": groups}))
 
 
 @router.get("/ui/static/{path:path}")
