@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -126,6 +127,7 @@ class Rig:
         self.port = 0
         self.reader: FeedReader | None = None
         self._connection: asyncpg.Connection[Any] | None = None
+        self._ways_folder = TemporaryDirectory(prefix="cos-ways-", dir="/tmp")
 
     async def start(self) -> None:
         """Start the servers, the ways to them and the processes."""
@@ -136,8 +138,8 @@ class Rig:
         await asyncio.gather(self.postgres.start(), self.redis.start())
         await migrate(self.postgres.url)
         self.proxy = ProxyProcess()
-        ways = self.path / "ways"
-        ways.mkdir()
+        # Not below our own folder: a socket's path must be short, however long that one's is.
+        ways = Path(self._ways_folder.name)
         self.ways = {
             "postgres": self._route(ways, POSTGRES_SOCKET),
             "redis": self._route(ways, REDIS_SOCKET),
@@ -191,6 +193,7 @@ class Rig:
             self.proxy.close()
         if hasattr(self, "postgres"):
             await asyncio.gather(self.redis.stop(), self.postgres.stop())
+        self._ways_folder.cleanup()
 
     async def look(self) -> asyncpg.Connection[Any]:
         """Give a connection past all ways."""
