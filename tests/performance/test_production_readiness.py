@@ -13,6 +13,8 @@ from cos.errors import Overloaded, Unavailable
 from cos.memory.event import new_event
 from cos.runtime.core import Core
 
+ROUNDS = 5
+
 
 def event(n: int = 0):
     return new_event(type="step", module="load", data={"n": n})
@@ -32,13 +34,16 @@ async def test_starting_and_stopping_again_and_again_leaves_nothing_behind(
     await once()
     gc.collect()
     tasks, files = len(asyncio.all_tasks()), psutil.Process().num_fds()
-    for _ in range(3):
+    for _ in range(ROUNDS):
         await once()
     gc.collect()
     assert len(asyncio.all_tasks()) == tasks
 
-    async def closed() -> bool:  # a connection that was cut off is closed by the loop's next steps
-        return psutil.Process().num_fds() <= files + 1
+    async def closed() -> bool:
+        # What is left behind is left each time; a few are opened once and for all in some later round. A connection
+        # that was cut off is closed by the loop's next steps.
+        gc.collect()
+        return psutil.Process().num_fds() < files + ROUNDS
 
     await eventually(closed)
 
