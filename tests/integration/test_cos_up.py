@@ -331,6 +331,7 @@ class TestSeveralProcesses:
     def test_given_servers_are_left_alone(self, cos, servers, clean) -> None:
         """`serve` and `worker` over URLs announce what is recorded; so does `up`, which stops none of them."""
         given = {"COS_DATABASE_URL": servers.postgres.url, "COS_REDIS_URL": servers.redis.url}
+        before = (servers.postgres.restarts, servers.redis.restarts)
         worker = cos.start("worker", **given)
         worker.wait_for("The worker is ready")
         api = cos.start("serve", **given)
@@ -345,4 +346,4 @@ class TestSeveralProcesses:
         assert httpx.get(f"{url}/ready", trust_env=False).json()["status"] == "ok"
         assert running.end(signal.SIGTERM) == 0
         assert (servers.postgres.state, servers.redis.state) == ("running", "running")
-        assert (servers.postgres.restarts, servers.redis.restarts) == (0, 0)
+        assert (servers.postgres.restarts, servers.redis.restarts) == before

@@ -301,7 +301,7 @@ async def test_faults_alone(faults):
 
 async def test_blocks_in_a_fault(faults):
     async with faults.redis.slow(latency=0.001):
-        time.sleep(0.2)
+        time.sleep(1)
 """
 
 
