@@ -140,6 +140,7 @@ class TestModules:
         await expect(page.locator("#notice")).to_have_text("editor is registered.")
         await page.get_by_role("button", name="Turn off: editor").click()
         await expect(page.locator("#part-modules tbody tr")).to_contain_text("off")
+        await expect(page.locator("#notice")).to_have_text("editor is off.")  # the act itself has ended, too
         await page.get_by_role("button", name="Register").click()  # the same name again
         await expect(page.locator("#notice")).to_contain_text("exists already")
         page.on("dialog", lambda dialog: dialog.accept())
