@@ -47,6 +47,7 @@ async def tls_before(path: str, *, asked_for: bool) -> AsyncIterator[int]:
         task = asyncio.current_task()
         assert task is not None
         busy.add(task)
+        ends = [writer]
         try:
             if asked_for:
                 assert await reader.readexactly(8) == SSL_REQUEST
@@ -54,10 +55,13 @@ async def tls_before(path: str, *, asked_for: bool) -> AsyncIterator[int]:
                 await writer.drain()
                 await writer.start_tls(context)
             inner_reader, inner_writer = await asyncio.open_unix_connection(path)
+            ends.append(inner_writer)
             await asyncio.gather(_pour(reader, inner_writer), _pour(inner_reader, writer))
-        except OSError:  # whoever does not trust us hangs up
-            writer.close()
+        except OSError:
+            pass  # whoever does not trust us hangs up
         finally:
+            for end in ends:
+                end.transport.abort()
             busy.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=None if asked_for else context)

@@ -143,6 +143,7 @@ class TestConflicts:
             """,
             "-W",
             "ignore",
+            "-rN",
         )
         result.assert_outcomes(failed=3)
         text = result.stdout.str()
