@@ -20,6 +20,7 @@ from cos.backend.auth.policy import Policy
 from cos.backend.auth.scopes import Rules
 from cos.backend.cc.metrics import Requests, metrics_answer, registry_of
 from cos.backend.cc.router import router as cc
+from cos.backend.cc.schemas import Status
 from cos.backend.dashboard.live import Viewers
 from cos.backend.dashboard.router import router as dashboard
 from cos.backend.deps import Services, ServicesDep, services_of
@@ -43,6 +44,9 @@ FEATURES = {
     "access": access,
     "dashboard": dashboard,
 }
+
+
+_STATUS = Status().model_dump_json().encode()
 
 
 class Liveness(BaseModel):
@@ -76,7 +80,10 @@ def create_app(services: Services) -> FastAPI:
     app.state.requests = Requests()
     app.state.metrics = registry_of(services, app.state.requests)
     app.state.viewers = Viewers()
-    app.router.routes.insert(0, Direct("/events", _recorded, methods=["POST"], include_in_schema=False))
+    app.router.routes[:0] = [
+        Direct("/events", _recorded, methods=["POST"], include_in_schema=False),
+        Direct("/cc/status", _answers, methods=["GET"], include_in_schema=False),
+    ]
     for router in FEATURES.values():
         app.include_router(router)
     for module in added:
@@ -106,7 +113,9 @@ def create_app(services: Services) -> FastAPI:
 
 
 class Direct(Route):
-    """A route of Starlette's own, tried before all others: FastAPI's takes a third of the time of a recorded event.
+    """A route of Starlette's own, tried before all others: for the two that are asked for all the time.
+
+    FastAPI's way to a route takes a third of the time of a recorded event, and two thirds of that of a status.
 
     The feature's route stays, for the document that describes it.
     """
@@ -115,6 +124,10 @@ class Direct(Route):
         """Answer, under the same name as FastAPI's route."""
         scope["route"] = self
         await super().handle(scope, receive, send)
+
+
+async def _answers(_request: Request) -> Response:
+    return Response(_STATUS, media_type="application/json")
 
 
 async def _recorded(request: Request) -> Response:

@@ -39,6 +39,7 @@ class Services:
     Attributes:
         settings: of this process.
         sessions: makes a session; nothing in a feature commits, the request's edge does.
+        reads: makes a session for what only reads.
         recorder: for events in transactions of their own.
         doorbell: rung when something was committed.
         redis: client for reads and pings.
@@ -61,6 +62,7 @@ class Services:
 
     settings: Settings
     sessions: async_sessionmaker[AsyncSession]
+    reads: async_sessionmaker[AsyncSession]
     recorder: Recorder
     doorbell: Doorbell
     redis: Redis
@@ -137,6 +139,8 @@ class BoundedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Put the reading before FastAPI's own, which takes any error of it for one of the JSON."""
         handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle  # FastAPI reads none
 
         async def bounded(request: Request) -> Response:
             body = await read_body(request)
@@ -154,3 +158,13 @@ async def transaction(services: Services) -> AsyncIterator[AsyncSession]:
     """Give a session whose one transaction commits when the request's work is done, or rolls back if it failed."""
     async with services.sessions() as session, session.begin():
         yield session
+
+
+async def get_reading(services: ServicesDep) -> AsyncIterator[AsyncSession]:
+    """Give a session that only reads, each statement for itself; it refuses to write."""
+    async with services.reads() as session, session.begin():
+        yield session
+
+
+#: For routes that change nothing: a third of the round trips of a transaction.
+ReadDb = Annotated[AsyncSession, Depends(get_reading, scope="function")]

@@ -1,7 +1,8 @@
-"""The session that COS gives to its requests: SQLAlchemy's own, with an end that costs nothing after a commit."""
+"""The sessions that COS gives to its requests: one for a transaction, and one that only reads."""
 
 from __future__ import annotations
 
+from sqlalchemy import event, orm
 from sqlalchemy.ext.asyncio import AsyncSession
 
 
@@ -18,3 +19,23 @@ class Session(AsyncSession):
             await super().__aexit__(kind, value, traceback)
         else:
             self.sync_session.close()
+
+
+class _ReadingSession(orm.Session):
+    """What a `Reading` works with, and the place of its guard."""
+
+
+class Reading(Session):
+    """A session over an engine in autocommit: each statement stands alone, in one round trip instead of three.
+
+    At READ COMMITTED, which is what COS uses, the statements of a transaction that only reads see no more in common
+    than these do. What inserts, updates or deletes is refused: it would be committed before the request is done.
+    """
+
+    sync_session_class = _ReadingSession
+
+
+@event.listens_for(_ReadingSession, "do_orm_execute")
+def _refuse_writing(state: orm.ORMExecuteState) -> None:
+    if state.is_insert or state.is_update or state.is_delete:
+        raise RuntimeError("This session only reads; write with the session of a transaction.")

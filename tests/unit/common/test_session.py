@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import column, delete, insert, select, table, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from cos.common import db as postgres
-from cos.common.session import Session
+from cos.common.session import Reading, Session
 
 
 @pytest.fixture
@@ -66,3 +66,46 @@ class TestEnd:
             async with db:
                 assert await db.scalar(text("SELECT 1")) == 1
                 await db.commit()
+
+
+KEPT = table("kept", column("n"))
+
+
+class TestReading:
+    @pytest.fixture
+    def reads(self, engine: AsyncEngine) -> async_sessionmaker[Reading]:
+        return async_sessionmaker(
+            engine.execution_options(isolation_level="AUTOCOMMIT"), class_=Reading, expire_on_commit=False
+        )
+
+    async def test_each_statement_is_a_transaction_of_its_own(self, reads, sessions) -> None:
+        number = text("SELECT pg_current_xact_id()::text")
+        for maker, transactions in ((reads, 2), (sessions, 1)):
+            async with maker() as db, db.begin():
+                assert len({(await db.execute(number)).scalar_one() for _ in range(2)}) == transactions
+
+    async def test_its_connection_is_whole_again_for_who_writes(self, engine, reads, sessions, pg) -> None:
+        """A transaction over the connection that read before is one, and can be rolled back."""
+        async with reads() as db, db.begin():
+            mine = (await db.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        async with sessions() as db:
+            assert (await db.execute(text("SELECT pg_backend_pid()"))).scalar_one() == mine
+            await db.execute(text("CREATE TABLE left_over (n int)"))
+            await db.rollback()
+        assert await pg.fetchval("SELECT to_regclass('left_over')") is None
+        assert engine.pool.checkedout() == 0
+
+    @pytest.mark.parametrize(
+        "statement",
+        [insert(KEPT).values(n=9), update(KEPT).values(n=9), delete(KEPT)],
+        ids=["insert", "update", "delete"],
+    )
+    async def test_what_writes_is_refused(self, reads, pg, statement) -> None:
+        await pg.execute("CREATE TABLE kept AS SELECT 1 AS n")
+        try:
+            async with reads() as db:
+                with pytest.raises(RuntimeError, match="only reads"):
+                    await db.execute(statement)
+                assert (await db.execute(select(KEPT.c.n))).scalars().all() == [1]
+        finally:
+            await pg.execute("DROP TABLE kept")

@@ -10,7 +10,7 @@ from cos.backend.access import service
 from cos.backend.access.deps import AccessDb
 from cos.backend.access.schemas import Name, TokenIn, TokenMade, TokenView
 from cos.backend.auth.gate import grant_of
-from cos.backend.deps import BoundedRoute, ServicesDep
+from cos.backend.deps import BoundedRoute, ReadDb, ServicesDep
 from cos.backend.problems import problems
 
 router = APIRouter(prefix="/cc/tokens", tags=["access"], route_class=BoundedRoute)
@@ -26,14 +26,14 @@ async def create_token(given: TokenIn, request: Request, db: AccessDb) -> TokenM
 
 @router.get("", responses=problems(422, 503))
 async def list_tokens(
-    db: AccessDb, ended: Annotated[bool, Query(description="expired and revoked ones too")] = False
+    db: ReadDb, ended: Annotated[bool, Query(description="expired and revoked ones too")] = False
 ) -> list[TokenView]:
     """List the tokens, newest first, without their secrets."""
     return await service.list_tokens(db, ended=ended)
 
 
 @router.get("/{which}", responses=problems(404, 422, 503))
-async def get_token(which: Which, db: AccessDb) -> TokenView:
+async def get_token(which: Which, db: ReadDb) -> TokenView:
     """Give one token, without its secret."""
     return await service.get_token(db, which)
 

@@ -29,7 +29,7 @@ from cos.backend.cc.schemas import (
     SystemHealth,
     Text,
 )
-from cos.backend.deps import BoundedRoute, ServicesDep
+from cos.backend.deps import BoundedRoute, ReadDb, ServicesDep
 from cos.backend.problems import problems
 
 router = APIRouter(prefix="/cc", tags=["control centre"], route_class=BoundedRoute)
@@ -58,13 +58,13 @@ async def enhanced_health(services: ServicesDep) -> EnhancedHealth:
 
 
 @router.get("/health", response_model_exclude_none=True, responses=problems(404, 503))
-async def health_record(db: CcDb) -> HealthRecord:
+async def health_record(db: ReadDb) -> HealthRecord:
     """Give the last record of COS's own health."""
     return await health.latest(db)
 
 
 @router.get("/system/health", responses=problems(503))
-async def system_health(db: CcDb) -> SystemHealth:
+async def system_health(db: ReadDb) -> SystemHealth:
     """Give the health of every module that tells of itself."""
     return await health.system(db)
 
@@ -101,7 +101,7 @@ async def create_module(given: ModuleIn, db: CcDb) -> Module:
 
 @router.get("/modules", responses=problems(422, 503))
 async def list_modules(
-    db: CcDb,
+    db: ReadDb,
     skip: Annotated[int, Query(ge=0, le=MAX_SKIP)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[Module]:
@@ -116,7 +116,7 @@ async def heartbeat(module_id: ModuleId, told: Heartbeat, db: CcDb) -> HealthRec
 
 
 @router.get("/modules/{module_id}", responses=problems(404, 422, 503))
-async def get_module(module_id: ModuleId, db: CcDb) -> Module:
+async def get_module(module_id: ModuleId, db: ReadDb) -> Module:
     """Give one module."""
     return await service.get_module(db, module_id)
 

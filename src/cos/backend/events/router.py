@@ -11,9 +11,8 @@ from fastapi import APIRouter, Query, Request, Response, WebSocket
 from pydantic import BeforeValidator
 
 from cos.backend.cc.schemas import written_out
-from cos.backend.deps import Services, ServicesDep, read_body
+from cos.backend.deps import ReadDb, Services, ServicesDep, read_body
 from cos.backend.events import service
-from cos.backend.events.deps import EventsDb
 from cos.backend.events.live import Live, over_websocket
 from cos.backend.events.schemas import answers
 from cos.backend.problems import problems
@@ -85,7 +84,7 @@ class UnsupportedMediaType(BadInput):
 
 @router.get("/events", responses={200: answers("Page"), **problems(422, 503)})
 async def list_events(
-    db: EventsDb,
+    db: ReadDb,
     module: str | None = None,
     type: Annotated[str | None, Query(description="exact, or a beginning with `*`")] = None,  # noqa: A002
     subject: str | None = None,
@@ -159,7 +158,7 @@ async def follow_over_websocket(websocket: WebSocket) -> None:
 
 
 @router.get("/events/{event_id}", responses={200: answers("Envelope"), **problems(404, 422, 503)})
-async def get_event(event_id: UUID, db: EventsDb) -> Response:
+async def get_event(event_id: UUID, db: ReadDb) -> Response:
     """Give one event, with its prompt trace where it has one."""
     found = await reader.get(db, event_id)
     if found is None:

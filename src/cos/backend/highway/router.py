@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Path, Query
 
-from cos.backend.deps import BoundedRoute, ServicesDep
+from cos.backend.deps import BoundedRoute, ReadDb, ServicesDep
 from cos.backend.highway import service
 from cos.backend.highway.deps import HighwayDb
 from cos.backend.highway.schemas import (
@@ -29,7 +29,7 @@ Name = Annotated[Text, Path(max_length=100)]
 
 
 @router.get("/dead-letters", responses=problems(422, 503))
-async def list_letters(wanted: Annotated[LettersQuery, Query()], db: HighwayDb) -> Letters:
+async def list_letters(wanted: Annotated[LettersQuery, Query()], db: ReadDb) -> Letters:
     """List dead letters, newest first: `next` of one page is `before` of the next."""
     return await service.list_letters(db, wanted)
 
@@ -53,7 +53,7 @@ async def drop_letters(meant: Annotated[LettersMeant, Query()], db: HighwayDb) -
 
 
 @router.get("/dead-letters/{letter_id}", responses=problems(404, 422, 503))
-async def show_letter(letter_id: UUID, db: HighwayDb) -> WholeLetter:
+async def show_letter(letter_id: UUID, db: ReadDb) -> WholeLetter:
     """Give one dead letter, with its event and the traceback."""
     return await service.show_letter(db, letter_id)
 
@@ -71,13 +71,13 @@ async def drop_letter(letter_id: UUID, db: HighwayDb) -> WholeLetter:
 
 
 @router.get("/groups", responses=problems(503))
-async def list_groups(services: ServicesDep, db: HighwayDb) -> list[GroupView]:
+async def list_groups(services: ServicesDep, db: ReadDb) -> list[GroupView]:
     """Measure every consumer group: how far, how far behind, how many dead letters."""
     return await service.list_groups(services, db)
 
 
 @router.get("/groups/{name}", responses=problems(404, 422, 503))
-async def show_group(name: Name, services: ServicesDep, db: HighwayDb) -> GroupView:
+async def show_group(name: Name, services: ServicesDep, db: ReadDb) -> GroupView:
     """Measure one consumer group."""
     return (await service.list_groups(services, db, name))[0]
 
@@ -89,13 +89,13 @@ async def forget_group(name: Name, services: ServicesDep, db: HighwayDb) -> Grou
 
 
 @router.get("/projections", responses=problems(503))
-async def list_projections(db: HighwayDb) -> list[ProjectionView]:
+async def list_projections(db: ReadDb) -> list[ProjectionView]:
     """Measure every projection: its state, the position that it has reached, how far behind it is."""
     return await service.list_projections(db)
 
 
 @router.get("/projections/{name}", responses=problems(404, 422, 503))
-async def show_projection(name: Name, db: HighwayDb) -> ProjectionView:
+async def show_projection(name: Name, db: ReadDb) -> ProjectionView:
     """Measure one projection."""
     return (await service.list_projections(db, name))[0]
 

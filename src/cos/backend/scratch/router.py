@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from cos.backend.cc.schemas import Text
-from cos.backend.deps import BoundedRoute, ServicesDep
+from cos.backend.deps import BoundedRoute, ReadDb, ServicesDep
 from cos.backend.problems import problems
 from cos.backend.scratch import service
 from cos.backend.scratch.deps import ScratchDb
@@ -37,7 +37,7 @@ async def create_note(given: NoteIn, db: ScratchDb, services: ServicesDep) -> No
 
 @router.get("/notes", responses=problems(422, 503))
 async def list_notes(
-    db: ScratchDb,
+    db: ReadDb,
     key_prefix: Annotated[Text | None, Query(max_length=255)] = None,
     include_expired: bool = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -77,7 +77,7 @@ async def delete_note(note_id: NoteId, db: ScratchDb) -> Message:
 
 
 @router.get("/stats", responses=problems(503))
-async def stats(db: ScratchDb, services: ServicesDep) -> Stats:
+async def stats(db: ReadDb, services: ServicesDep) -> Stats:
     """Count the notes."""
     return await service.stats(db, services.settings)
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Query
 
-from cos.backend.deps import BoundedRoute, ServicesDep
+from cos.backend.deps import BoundedRoute, ReadDb, ServicesDep
 from cos.backend.problems import problems
 from cos.backend.webhooks import service
-from cos.backend.webhooks.deps import ChangingDb, WebhooksDb
+from cos.backend.webhooks.deps import ChangingDb
 from cos.backend.webhooks.schemas import (
     Attempt,
     Attempts,
@@ -37,7 +37,7 @@ async def create_webhook(given: WebhookIn, db: ChangingDb, services: ServicesDep
 
 @router.get("", responses=problems(422, 503))
 async def list_webhooks(
-    db: WebhooksDb,
+    db: ReadDb,
     state: State | None = None,
     before: Annotated[
         UUID | None, Query(description="older than this one: `next` of the page before")
@@ -49,7 +49,7 @@ async def list_webhooks(
 
 
 @router.get("/{webhook_id}", responses=problems(404, 422, 503))
-async def show_webhook(webhook_id: UUID, db: WebhooksDb) -> Webhook:
+async def show_webhook(webhook_id: UUID, db: ReadDb) -> Webhook:
     """Give one webhook: its state, how far it is, what is wrong."""
     return await service.show(db, webhook_id)
 
@@ -105,7 +105,7 @@ async def rotate_secret(
 
 @router.get("/{webhook_id}/attempts", responses=problems(404, 422, 503))
 async def list_attempts(
-    webhook_id: UUID, db: WebhooksDb, limit: Annotated[int, Query(ge=1, le=1000)] = 20
+    webhook_id: UUID, db: ReadDb, limit: Annotated[int, Query(ge=1, le=1000)] = 20
 ) -> Attempts:
     """Give a webhook's last tries, newest first, each with its answer's status and time."""
     return await service.last_attempts(db, webhook_id, limit)
