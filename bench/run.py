@@ -30,6 +30,7 @@ from cos.config import load_settings
 from cos.infra.folder import DataFolder
 from cos.memory.event import new_event
 from cos.runtime.core import Core
+from cos.runtime.rubbish import settle
 from cos.runtime.servers import Servers
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +68,7 @@ async def running(path: Path) -> AsyncIterator[Core]:
         Servers(settings=settings, folder=folder, progress=lambda _line: None) as servers,
         Core(settings=settings, database_url=servers.postgres.url, redis_url=servers.redis.url) as core,
     ):
+        settle()
         yield core
 
 

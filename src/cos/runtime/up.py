@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from cos.common.looper import Looper
 from cos.infra.folder import DataFolder
 from cos.infra.rotation import Rotation
 from cos.runtime.listener import bind
+from cos.runtime.rubbish import settle
 from cos.runtime.servers import Servers, check_redis, given_urls
 from cos.runtime.signals import Signals
 from cos.runtime.telemetry import spans
@@ -33,9 +33,6 @@ _log = structlog.get_logger("cos.up")
 _WATCH_SECONDS = 0.5
 #: Parts of the health report that `cos status` measures itself.
 MEASURED_OUTSIDE = frozenset({"postgres", "redis", "relay"})
-#: How many containers more make a look for rubbish due, and how many such looks a deeper one. Python's own numbers suit
-#: a short script: with a thousand readers of the live feed they took a third of the time.
-_SERVING = (10_000, 20, 50)
 
 Progress = Callable[[str], None]
 
@@ -159,6 +156,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         looper = Looper(name="run-file", part=watch)
         stack.push_async_callback(looper.stop)
         looper.start()
+        settle()
         ready(api.url)
         await signals.stopping.wait()
         progress("Stopping …")
@@ -168,8 +166,6 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
 def _load() -> None:
     """Load the web framework and all that stands on it; takes longer than the servers take to start."""
     import_module("cos.runtime.parts")
-    gc.freeze()  # none of it will ever be rubbish
-    gc.set_threshold(*_SERVING)
 
 
 def _ours(servers: Servers) -> dict[str, Server]:
@@ -186,6 +182,7 @@ async def serve(settings: Settings, *, progress: Progress, ready: Callable[[str]
         core = await _part(stack, settings, api=True, progress=progress)
         signals.on_reload.append(core.reload)
         api = await _serve(stack, core, listener)
+        settle()
         ready(api.url)
         await signals.stopping.wait()
         progress("Stopping …")
@@ -198,6 +195,7 @@ async def worker(settings: Settings, *, progress: Progress, ready: Callable[[str
         core = await _part(stack, settings, api=False, progress=progress)
         progress("Relay       running")
         _tell(core, progress)
+        settle()
         ready("")
         await signals.stopping.wait()
         progress("Stopping …")
