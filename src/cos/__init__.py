@@ -10,5 +10,6 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415  (as above)
 
-        return version("cos")
+        found = globals()["__version__"] = version("cos")
+        return found
     raise AttributeError(name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from starlette.types import Message
 
 from cos.backend.auth.grants import Grants
@@ -39,7 +39,7 @@ class Services:
     Attributes:
         settings: of this process.
         sessions: makes a session; nothing in a feature commits, the request's edge does.
-        reads: makes a session for what only reads.
+        reads: connects for what only reads.
         recorder: for events in transactions of their own.
         doorbell: rung when something was committed.
         redis: client for reads and pings.
@@ -62,7 +62,7 @@ class Services:
 
     settings: Settings
     sessions: async_sessionmaker[AsyncSession]
-    reads: async_sessionmaker[AsyncSession]
+    reads: AsyncEngine
     recorder: Recorder
     doorbell: Doorbell
     redis: Redis
@@ -160,11 +160,14 @@ async def transaction(services: Services) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-async def get_reading(services: ServicesDep) -> AsyncIterator[AsyncSession]:
-    """Give a session that only reads, each statement for itself; it refuses to write."""
-    async with services.reads() as session, session.begin():
-        yield session
+async def get_reading(services: ServicesDep) -> AsyncIterator[AsyncConnection]:
+    """Give a connection that only reads, each statement for itself; it refuses to write."""
+    connection = await services.reads.connect()
+    try:
+        yield connection
+    finally:
+        await connection.close()  # nothing to wait for, where nothing was begun
 
 
-#: For routes that change nothing: a third of the round trips of a transaction.
-ReadDb = Annotated[AsyncSession, Depends(get_reading, scope="function")]
+#: For routes that change nothing: a third of the round trips of a transaction, and half of its work.
+ReadDb = Annotated[AsyncConnection, Depends(get_reading, scope="function")]

@@ -1,9 +1,9 @@
-"""The sessions that COS gives to its requests: one for a transaction, and one that only reads."""
+"""The sessions that COS gives to its requests: one for a transaction; and what reads without one."""
 
 from __future__ import annotations
 
-from sqlalchemy import event, orm
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 
 class Session(AsyncSession):
@@ -21,21 +21,22 @@ class Session(AsyncSession):
             self.sync_session.close()
 
 
-class _ReadingSession(orm.Session):
-    """What a `Reading` works with, and the place of its guard."""
+#: What only reads takes either: the session of a transaction, or a connection that `reading` gives.
+Readable = AsyncSession | AsyncConnection
 
 
-class Reading(Session):
-    """A session over an engine in autocommit: each statement stands alone, in one round trip instead of three.
+def reading(engine: AsyncEngine) -> AsyncEngine:
+    """Give an engine over the same connections whose every statement stands alone, and which refuses to write.
 
-    At READ COMMITTED, which is what COS uses, the statements of a transaction that only reads see no more in common
-    than these do. What inserts, updates or deletes is refused: it would be committed before the request is done.
+    A statement is one round trip instead of three. At READ COMMITTED, which is what COS uses, the statements of a
+    transaction that only reads see no more in common than these do. What inserts, updates or deletes is refused: it
+    would be committed before the request is done.
     """
+    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+    event.listen(alone.sync_engine, "before_execute", _refuse_writing)
+    return alone
 
-    sync_session_class = _ReadingSession
 
-
-@event.listens_for(_ReadingSession, "do_orm_execute")
-def _refuse_writing(state: orm.ORMExecuteState) -> None:
-    if state.is_insert or state.is_update or state.is_delete:
-        raise RuntimeError("This session only reads; write with the session of a transaction.")
+def _refuse_writing(_connection: object, statement: object, *_more: object) -> None:
+    if getattr(statement, "is_dml", False):
+        raise RuntimeError("This connection only reads; write with the session of a transaction.")

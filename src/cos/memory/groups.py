@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from cos.common.session import Readable
     from cos.common.subscriber_policy import Stream
     from cos.memory.streams import Streams
 
@@ -75,7 +76,7 @@ class GroupState:
 
 
 async def measure(
-    session: AsyncSession, redis: Redis, streams: Streams, name: str | None = None
+    session: Readable, redis: Redis, streams: Streams, name: str | None = None
 ) -> list[GroupState]:
     """Measure every group, or one.
 
@@ -129,7 +130,7 @@ async def forget_in_redis(redis: Redis, streams: Streams, name: str, modules: li
 
 
 async def _state(
-    session: AsyncSession,
+    session: Readable,
     wire: Wire,
     redis: Redis,
     streams: Streams,
@@ -170,7 +171,7 @@ async def _state(
     )
 
 
-async def _kept(session: AsyncSession, row: Any, number: int) -> dict[str, Position]:
+async def _kept(session: Readable, row: Any, number: int) -> dict[str, Position]:
     """Give the places that Postgres keeps, by module; under the empty name where a module without one begins."""
     begins = Position(int(row.xact), row.seq) if row.generation == number else START
     rows = await session.execute(

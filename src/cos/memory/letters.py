@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from cos.common.session import Readable
+
 STATES = ("dead", "queued", "delivering", "delivered")
 
 
@@ -80,7 +82,7 @@ _COLUMNS = tuple(
 )
 
 
-async def page(session: AsyncSession, wanted: Filter, *, before: UUID | None, limit: int) -> list[Row[Any]]:
+async def page(session: Readable, wanted: Filter, *, before: UUID | None, limit: int) -> list[Row[Any]]:
     """Give letters, newest first, older than `before`; its cost does not grow with how deep the page lies."""
     statement = select(*_COLUMNS).where(*wanted.conditions()).order_by(letters.c.id.desc()).limit(limit)
     if before is not None:
@@ -88,7 +90,7 @@ async def page(session: AsyncSession, wanted: Filter, *, before: UUID | None, li
     return list((await session.execute(statement)).all())
 
 
-async def get(session: AsyncSession, letter_id: UUID) -> Row[Any]:
+async def get(session: Readable, letter_id: UUID) -> Row[Any]:
     """Give one letter; raises NotFound."""
     found = (await session.execute(select(*_COLUMNS).where(letters.c.id == letter_id))).one_or_none()
     if found is None:

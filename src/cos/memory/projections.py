@@ -17,6 +17,8 @@ from cos.memory.vitals import MAX_LAG_COUNT
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from cos.common.session import Readable
+
 # Records after a projection's cursor, wanted or not, counted up to a bound.
 _LAG = text("""
     SELECT count(*) AS events, min(recorded_at) AS oldest FROM (
@@ -74,7 +76,7 @@ class ProjectionState:
     building: SlotState | None
 
 
-async def measure(session: AsyncSession, name: str | None = None) -> list[ProjectionState]:
+async def measure(session: Readable, name: str | None = None) -> list[ProjectionState]:
     """Measure every projection, or one; raises NotFound when there is none of that name."""
     statement = select(slots).order_by(slots.c.name, slots.c.slot)
     if name is not None:
@@ -120,7 +122,7 @@ async def _changed(session: AsyncSession, name: str, statement: Any, why_not: st
         raise Conflict(f"The projection {name} {why_not}.")
 
 
-async def _state(session: AsyncSession, row: Any) -> SlotState:
+async def _state(session: Readable, row: Any) -> SlotState:
     lag = (await session.execute(_LAG, {"xact": row.xact, "seq": row.seq, "most": MAX_LAG_COUNT})).one()
     seconds = 0.0 if lag.oldest is None else max(0.0, (clock.now() - lag.oldest).total_seconds())
     failed = None if row.failed_xact is None else str(Position(int(row.failed_xact), row.failed_seq))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from sqlalchemy import Select
-    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from cos.common.session import Readable
 
 Order = Literal["asc", "desc"]
 
@@ -101,7 +102,7 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
 
 
-async def page(session: AsyncSession, query: Query) -> Page:
+async def page(session: Readable, query: Query) -> Page:
     """Read one page; its cost does not grow with how deep in the log it lies."""
     rows = (await session.execute(_statement(query).limit(query.limit + 1))).all()
     more = len(rows) > query.limit
@@ -109,7 +110,7 @@ async def page(session: AsyncSession, query: Query) -> Page:
     return Page(events, events[-1].position if more else None)
 
 
-async def get(session: AsyncSession, record_id: UUID) -> tuple[Envelope, dict[str, Any] | None] | None:
+async def get(session: Readable, record_id: UUID) -> tuple[Envelope, dict[str, Any] | None] | None:
     """Read one record and its prompt trace; None when there is no such record."""
     row = (await session.execute(select(*_COLUMNS).where(record.c.id == record_id))).one_or_none()
     if row is None:

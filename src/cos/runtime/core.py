@@ -21,7 +21,7 @@ from cos.common.doorbell import Listener, Ringer
 from cos.common.looper import Looper
 from cos.common.monitor import Monitor
 from cos.common.pool import Pool
-from cos.common.session import Reading, Session
+from cos.common.session import Session, reading
 from cos.infra.disk import Disk
 from cos.memory.event import Limits
 from cos.memory.feed import Feed
@@ -130,11 +130,6 @@ class Core:
                 TELEMETRY: telemetry,
             },
         )
-        self.reads: async_sessionmaker[AsyncSession] = async_sessionmaker(
-            self.engine.execution_options(isolation_level="AUTOCOMMIT"),
-            class_=Reading,
-            expire_on_commit=False,
-        )
         self._retention_pool = Pool(url=database_url, size=1, name="cos retention")
         self.retention = Retention(
             pool=self._retention_pool,
@@ -192,7 +187,7 @@ class Core:
         return Services(
             settings=self.settings,
             sessions=self.sessions,
-            reads=self.reads,
+            reads=reading(self.engine),
             recorder=self.recorder,
             doorbell=self.doorbell,
             redis=self.redis,

@@ -9,7 +9,7 @@ from sqlalchemy import column, delete, insert, select, table, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from cos.common import db as postgres
-from cos.common.session import Reading, Session
+from cos.common.session import Session, reading
 
 
 @pytest.fixture
@@ -73,20 +73,18 @@ KEPT = table("kept", column("n"))
 
 class TestReading:
     @pytest.fixture
-    def reads(self, engine: AsyncEngine) -> async_sessionmaker[Reading]:
-        return async_sessionmaker(
-            engine.execution_options(isolation_level="AUTOCOMMIT"), class_=Reading, expire_on_commit=False
-        )
+    def reads(self, engine: AsyncEngine) -> AsyncEngine:
+        return reading(engine)
 
     async def test_each_statement_is_a_transaction_of_its_own(self, reads, sessions) -> None:
         number = text("SELECT pg_current_xact_id()::text")
-        for maker, transactions in ((reads, 2), (sessions, 1)):
-            async with maker() as db, db.begin():
+        for opened, transactions in ((reads.connect(), 2), (sessions(), 1)):
+            async with opened as db:
                 assert len({(await db.execute(number)).scalar_one() for _ in range(2)}) == transactions
 
     async def test_its_connection_is_whole_again_for_who_writes(self, engine, reads, sessions, pg) -> None:
         """A transaction over the connection that read before is one, and can be rolled back."""
-        async with reads() as db, db.begin():
+        async with reads.connect() as db:
             mine = (await db.execute(text("SELECT pg_backend_pid()"))).scalar_one()
         async with sessions() as db:
             assert (await db.execute(text("SELECT pg_backend_pid()"))).scalar_one() == mine
@@ -103,7 +101,7 @@ class TestReading:
     async def test_what_writes_is_refused(self, reads, pg, statement) -> None:
         await pg.execute("CREATE TABLE kept AS SELECT 1 AS n")
         try:
-            async with reads() as db:
+            async with reads.connect() as db:
                 with pytest.raises(RuntimeError, match="only reads"):
                     await db.execute(statement)
                 assert (await db.execute(select(KEPT.c.n))).scalars().all() == [1]

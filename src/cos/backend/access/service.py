@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from cos.backend.auth.grants import Grant
+    from cos.common.session import Readable
 
 #: More than anybody keeps; a list has an end.
 MOST_LISTED = 1000
@@ -66,7 +67,7 @@ async def create_token(db: AsyncSession, given: TokenIn, *, by: str = BY_HAND) -
     return TokenMade(**view.model_dump(), token=made.text)
 
 
-async def list_tokens(db: AsyncSession, *, ended: bool = False) -> list[TokenView]:
+async def list_tokens(db: Readable, *, ended: bool = False) -> list[TokenView]:
     """Give the tokens, newest first; those that have ended only when they are wanted."""
     now = clock.now()
     wanted = select(tokens).order_by(tokens.c.created_at.desc(), tokens.c.id).limit(MOST_LISTED)
@@ -77,7 +78,7 @@ async def list_tokens(db: AsyncSession, *, ended: bool = False) -> list[TokenVie
     return [_view_of(row._mapping, now) for row in await db.execute(wanted)]  # noqa: SLF001  (SQLAlchemy's public name)
 
 
-async def get_token(db: AsyncSession, id_or_name: str) -> TokenView:
+async def get_token(db: Readable, id_or_name: str) -> TokenView:
     """Give one token, by its id, or by its name if it is not revoked; raises NotFound."""
     named = (tokens.c.name == id_or_name) & tokens.c.revoked_at.is_(None)
     wanted = select(tokens).where((tokens.c.id == id_or_name) | named)

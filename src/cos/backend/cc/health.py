@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cos.common.health import Report
     from cos.common.monitor import Monitor
+    from cos.common.session import Readable
 
 _log = structlog.get_logger("cos.health")
 
@@ -35,7 +36,7 @@ KEEP_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
 
 
-async def latest(db: AsyncSession) -> HealthRecord:
+async def latest(db: Readable) -> HealthRecord:
     """Give the control centre's own last record; raises NotFound before the first."""
     found = (await db.execute(select(records).where(records.c.module == "cc"))).one_or_none()
     if found is None:
@@ -43,7 +44,7 @@ async def latest(db: AsyncSession) -> HealthRecord:
     return _record(found)
 
 
-async def system(db: AsyncSession) -> SystemHealth:
+async def system(db: Readable) -> SystemHealth:
     """Give what every module last told of itself."""
     now = clock.now()
     found = [

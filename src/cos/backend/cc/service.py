@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from cos.backend.cc.logging import L1Ids
     from cos.backend.deps import Services
+    from cos.common.session import Readable
 
 READ_BACK_SECONDS = 2.0
 _READ_BACK_POLL_SECONDS = 0.002
@@ -62,7 +63,7 @@ async def create_module(db: AsyncSession, given: ModuleIn) -> Module:
     return made
 
 
-async def list_modules(db: AsyncSession, *, skip: int, limit: int) -> list[Module]:
+async def list_modules(db: Readable, *, skip: int, limit: int) -> list[Module]:
     """Give the modules in the order in which they were registered."""
     found = await db.execute(
         select(modules).order_by(modules.c.created_at, modules.c.id).offset(skip).limit(limit)
@@ -70,7 +71,7 @@ async def list_modules(db: AsyncSession, *, skip: int, limit: int) -> list[Modul
     return [Module.model_validate(row) for row in found]
 
 
-async def get_module(db: AsyncSession, module_id: str) -> Module:
+async def get_module(db: Readable, module_id: str) -> Module:
     """Give one module; raises NotFound."""
     found = (await db.execute(select(modules).where(modules.c.id == module_id))).one_or_none()
     if found is None:

@@ -29,16 +29,17 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from cos.backend.deps import Services
+    from cos.common.session import Readable
 
 
-async def list_letters(db: AsyncSession, wanted: LettersQuery) -> Letters:
+async def list_letters(db: Readable, wanted: LettersQuery) -> Letters:
     """Give a page of dead letters, newest first."""
     rows = await letters.page(db, _filter(wanted), before=wanted.before, limit=wanted.limit + 1)
     shown = [Letter.model_validate(_members(row)) for row in rows[: wanted.limit]]
     return Letters(letters=shown, next=shown[-1].id if len(rows) > wanted.limit else None)
 
 
-async def show_letter(db: AsyncSession, letter_id: UUID) -> WholeLetter:
+async def show_letter(db: Readable, letter_id: UUID) -> WholeLetter:
     """Give one dead letter with its event and traceback."""
     return _whole(await letters.get(db, letter_id))
 
@@ -73,7 +74,7 @@ async def drop_letters(db: AsyncSession, meant: LettersMeant) -> Decided:
     return Decided(count=count)
 
 
-async def list_groups(services: Services, db: AsyncSession, name: str | None = None) -> list[GroupView]:
+async def list_groups(services: Services, db: Readable, name: str | None = None) -> list[GroupView]:
     """Measure the groups, or one."""
     found = await groups.measure(db, services.redis, services.streams, name)
     return [GroupView.model_validate(one) for one in found]
@@ -95,7 +96,7 @@ async def forget_group(services: Services, db: AsyncSession, name: str) -> Group
     return was
 
 
-async def list_projections(db: AsyncSession, name: str | None = None) -> list[ProjectionView]:
+async def list_projections(db: Readable, name: str | None = None) -> list[ProjectionView]:
     """Measure the projections, or one."""
     return [ProjectionView.model_validate(one) for one in await projections.measure(db, name)]
 

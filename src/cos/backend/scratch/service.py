@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from cos.common.session import Readable
     from cos.config import Settings
 
 MODULE = "scratch"
@@ -81,7 +82,7 @@ async def get(db: AsyncSession, *, note_id: int | None = None, key: str | None =
 
 
 async def find(
-    db: AsyncSession, *, key_prefix: str | None, include_expired: bool, limit: int, offset: int
+    db: Readable, *, key_prefix: str | None, include_expired: bool, limit: int, offset: int
 ) -> list[Note]:
     """Give notes in the order of their keys; reads the index of the keys."""
     statement = select(notes).order_by(notes.c.key).limit(limit).offset(offset)
@@ -118,7 +119,7 @@ async def remove(db: AsyncSession, note_id: int) -> None:
     await log_l1(db, "note.deleted", {"id": note_id, "key": gone.key}, module=MODULE, subject=gone.key)
 
 
-async def stats(db: AsyncSession, settings: Settings) -> Stats:
+async def stats(db: Readable, settings: Settings) -> Stats:
     """Count the notes now."""
     now = clock.now()
     counted = (

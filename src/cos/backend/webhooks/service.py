@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cos.backend.deps import Services
     from cos.backend.webhooks.schemas import Begin, Exchange, State, WebhookIn, WebhookPatch, Why
+    from cos.common.session import Readable
 
 TEST = "webhook.test"
 
@@ -52,7 +53,7 @@ async def create(db: AsyncSession, given: WebhookIn) -> WebhookMade:
     return WebhookMade(**made.model_dump(), secret=secret)
 
 
-async def find(db: AsyncSession, *, state: State | None, before: UUID | None, limit: int) -> Webhooks:
+async def find(db: Readable, *, state: State | None, before: UUID | None, limit: int) -> Webhooks:
     """Give a page of webhooks, newest first."""
     rows = await endpoints.page(db, state=state, before=before, limit=limit + 1)
     letters = await endpoints.dead_letters(db, [row.id for row in rows])
@@ -60,7 +61,7 @@ async def find(db: AsyncSession, *, state: State | None, before: UUID | None, li
     return Webhooks(webhooks=shown, next=shown[-1].id if len(rows) > limit else None)
 
 
-async def show(db: AsyncSession, endpoint_id: UUID) -> Webhook:
+async def show(db: Readable, endpoint_id: UUID) -> Webhook:
     """Give one."""
     row = await endpoints.get(db, endpoint_id)
     return _view(row, await endpoints.dead_letters(db, [endpoint_id]))
@@ -124,7 +125,7 @@ async def remove(db: AsyncSession, endpoint_id: UUID) -> Webhook:
     return was
 
 
-async def last_attempts(db: AsyncSession, endpoint_id: UUID, limit: int) -> Attempts:
+async def last_attempts(db: Readable, endpoint_id: UUID, limit: int) -> Attempts:
     """Give the last tries, newest first."""
     rows = await endpoints.last_attempts(db, endpoint_id, limit=limit)
     return Attempts(attempts=[Attempt.model_validate(row) for row in rows])

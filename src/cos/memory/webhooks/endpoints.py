@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from cos.common.session import Readable
     from cos.memory.selection import Selection
 
 #: All of them are served by one process, if there is but one.
@@ -60,7 +61,7 @@ class Tally:
 
 
 async def page(
-    session: AsyncSession, *, state: str | None, before: UUID | None, limit: int
+    session: Readable, *, state: str | None, before: UUID | None, limit: int
 ) -> Sequence[Row[Any]]:
     """Give endpoints, newest first."""
     statement = select(*_SHOWN).order_by(endpoints.c.id.desc()).limit(limit)
@@ -71,7 +72,7 @@ async def page(
     return (await session.execute(statement)).all()
 
 
-async def get(session: AsyncSession, endpoint_id: UUID, *, lock: bool = False) -> Row[Any]:
+async def get(session: Readable, endpoint_id: UUID, *, lock: bool = False) -> Row[Any]:
     """Give one; raises NotFound.
 
     Args:
@@ -258,14 +259,14 @@ async def remove(session: AsyncSession, endpoint_id: UUID) -> None:
         raise NotFound(f"There is no webhook {endpoint_id}.")
 
 
-async def last_attempts(session: AsyncSession, endpoint_id: UUID, *, limit: int) -> Sequence[Row[Any]]:
+async def last_attempts(session: Readable, endpoint_id: UUID, *, limit: int) -> Sequence[Row[Any]]:
     """Give the last tries, newest first; raises NotFound."""
     await get(session, endpoint_id)
     statement = select(attempts).where(attempts.c.endpoint_id == endpoint_id)
     return (await session.execute(statement.order_by(attempts.c.id.desc()).limit(limit))).all()
 
 
-async def dead_letters(session: AsyncSession, endpoint_ids: Sequence[UUID]) -> dict[UUID, int]:
+async def dead_letters(session: Readable, endpoint_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Count the dead letters of some endpoints."""
     groups = {f"{GROUP}{one}": one for one in endpoint_ids}
     statement = (
