@@ -1,7 +1,7 @@
 # What a person and CI run. Each target does its own set-up first, which costs nothing when nothing changed.
 # A Python of your choice: make up PYTHON=/path/to/python3.12. Less, or more: make test TESTS=tests/house ARGS=-x.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test chaos lint bench docs lock clean
+.PHONY: help setup up test chaos soak fuzz lint bench docs lock clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -39,6 +39,9 @@ test: $(STAMP) ## Run all tests.
 
 chaos: $(STAMP) ## Run 200 random histories of writes and faults against a real COS (about 15 min).
 	@$(BIN)/python tests/chaos/run.py $(ARGS)
+
+soak: $(STAMP) ## Run a whole COS under a steady load for an hour, and see that nothing grows.
+	@$(BIN)/python tests/chaos/soak.py $(ARGS)
 
 fuzz: $(STAMP) ## Send some 10,000 requests made from the OpenAPI document; COS_TEST_SEED=… tries others.
 	@COS_TEST_EXAMPLES=160 $(BIN)/pytest tests/contract/test_schemathesis.py --tb=short -q -k fuzzing $(ARGS)
