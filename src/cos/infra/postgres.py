@@ -15,15 +15,14 @@ from cos.infra.answers import postgres_answers
 from cos.infra.binaries import find_postgres_bin, read_version
 from cos.infra.child import DEFAULT_GUARD, GuardKind
 from cos.infra.cluster import DATABASE, USER, cluster_exists, create_cluster
+from cos.infra.embedded import EmbeddedServer
 from cos.infra.leftovers import end_leftovers
 from cos.infra.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from cos.infra.folder import DataFolder
-    from cos.infra.server import ServerState
 
 __all__ = ["EmbeddedPostgres", "find_postgres_bin"]
 
@@ -57,7 +56,7 @@ _WITHOUT_FSYNC: Final = {"fsync": "off", "full_page_writes": "off", "synchronous
 _WITH_FSYNC: Final = dict.fromkeys(_WITHOUT_FSYNC, "on")
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A real Postgres 18 in the data folder, for the process that holds the folder's lock.
 
     `start` creates the cluster the first time, ends what an earlier owner left, and returns when Postgres
@@ -107,31 +106,6 @@ class EmbeddedPostgres:
     def url(self) -> str:
         """Where clients connect, as libpq and asyncpg read it."""
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._folder.sockets), safe='')}"
-
-    @property
-    def state(self) -> ServerState:
-        """What it is doing now."""
-        return self._process.state
-
-    @property
-    def pid(self) -> int | None:
-        """Give the postmaster's process id, None while there is none."""
-        return self._process.pid
-
-    @property
-    def started_at(self) -> datetime | None:
-        """When it last became ready."""
-        return self._process.started_at
-
-    @property
-    def restarts(self) -> int:
-        """How often it has died unasked since `start`."""
-        return self._process.restarts
-
-    @property
-    def last_exit(self) -> str | None:
-        """How it last ended, in words."""
-        return self._process.last_exit
 
     @functools.cached_property
     def version(self) -> str:

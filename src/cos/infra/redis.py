@@ -15,15 +15,14 @@ from cos.infra.account import unprivileged_entry
 from cos.infra.answers import redis_answers
 from cos.infra.binaries import find_redis_server, read_version
 from cos.infra.child import DEFAULT_GUARD, GuardKind
+from cos.infra.embedded import EmbeddedServer
 from cos.infra.leftovers import end_leftovers
 from cos.infra.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from cos.infra.folder import DataFolder
-    from cos.infra.server import ServerState
 
 SOCKET_NAME: Final = "redis.sock"
 AOF_NAME: Final = "appendonly.aof"
@@ -39,7 +38,7 @@ _DAMAGED: Final = re.compile(
 )
 
 
-class EmbeddedRedis:
+class EmbeddedRedis(EmbeddedServer):
     """A real Redis in the data folder, for the process that holds the folder's lock.
 
     It keeps its data in an append-only file. A file cut short is read up to the cut; one that is damaged in
@@ -87,31 +86,6 @@ class EmbeddedRedis:
     def url(self) -> str:
         """Where clients connect."""
         return f"unix://{quote(str(self._socket))}"
-
-    @property
-    def state(self) -> ServerState:
-        """What it is doing now."""
-        return self._process.state
-
-    @property
-    def pid(self) -> int | None:
-        """Give the server's process id, None while there is none."""
-        return self._process.pid
-
-    @property
-    def started_at(self) -> datetime | None:
-        """When it last became ready."""
-        return self._process.started_at
-
-    @property
-    def restarts(self) -> int:
-        """How often it has died unasked since `start`."""
-        return self._process.restarts
-
-    @property
-    def last_exit(self) -> str | None:
-        """How it last ended, in words."""
-        return self._process.last_exit
 
     @functools.cached_property
     def version(self) -> str:
