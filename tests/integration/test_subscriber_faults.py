@@ -187,6 +187,17 @@ class TestForgetting:
             await core.redis.flushall()
         await until(lambda: set(one.seen + two.seen) == set(range(250)))
 
+    async def test_an_ordered_group_asks_again_for_its_streams_at_once(
+        self, core: Core, process, until
+    ) -> None:
+        """It does not wait for the time at which it would have shown that it still lives."""
+        one = await process(ordered=True, claim_seconds=1000.0)
+        await core.recorder.record_many([event(n, subject="s") for n in range(5)])
+        await until(lambda: len(one.seen) == 5)
+        await core.redis.flushall()
+        await core.recorder.record_many([event(n, subject="s") for n in range(5, 10)])
+        await until(lambda: one.seen[-1:] == [9])
+
     async def test_entries_trimmed_before_they_were_read_come_from_the_log(
         self, core: Core, process, until, eventually, stream_of
     ) -> None:

@@ -80,7 +80,7 @@ class Subscriber:
         self._waiting_wire = Wire(redis=redis)
         self._keeping_wire = Wire(redis=redis, prelude=PRELUDE)
         consumer = ids.random_hex(8)
-        self._group = Group(wire=self._wire, name=name, consumer=consumer, gaps=gaps)
+        self._group = Group(wire=self._wire, name=name, consumer=consumer, gaps=gaps, ordered=policy.ordered)
         self._lock = asyncio.Lock()
         self._awake = asyncio.Event()
         self.work = Work(
@@ -253,6 +253,8 @@ class Subscriber:
             self._held_back.update(seen.gaps, seen.refills)  # what was missed comes first
         if seen.absent or seen.gaps:
             self.keeper.attend(seen)
+        if seen.absent:
+            self._owned_at = float("-inf")  # Redis has forgotten the group, so who reads for it too
         if messages:
             self._active = len({m.key for m in messages})
             self.work.accept(messages)

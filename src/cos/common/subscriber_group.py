@@ -78,7 +78,7 @@ class Seen:
 class Group:
     """One consumer of a group; every method is one exchange with Redis."""
 
-    def __init__(self, *, wire: Wire, name: str, consumer: str, gaps: str) -> None:
+    def __init__(self, *, wire: Wire, name: str, consumer: str, gaps: str, ordered: bool = False) -> None:
         """Take the connection that is used for all but waiting.
 
         Args:
@@ -86,7 +86,9 @@ class Group:
             name: of the group.
             consumer: of this consumer, unlike any other's, in earlier lives too.
             gaps: key of the hash that holds the group's gaps.
+            ordered: whether a stream is read by its owner alone.
         """
+        self._ordered = ordered
         self.name = name
         self.consumer = consumer
         self._wire = wire
@@ -116,9 +118,12 @@ class Group:
         commands.append(_script(scripts.LOOK, [self._gaps, *_keys(streams)], self.name))
         self._refills.update(one.refill for one in refills)
         by_key = {one.refill: one for one in refills} | {one.key: one for one in streams}
-        for keys in ([one.refill for one in refills], [one.key for one in fresh]):
-            if keys:
-                commands.append(self._reading(keys, count))
+        for keys in ([(one.owner, one.refill) for one in refills], [(one.owner, one.key) for one in fresh]):
+            if keys and self._ordered:
+                flat = [part for pair in keys for part in pair]
+                commands.append(_script(scripts.READ, flat, self.name, self.consumer, count))
+            elif keys:
+                commands.append(self._reading([key for _, key in keys], count))
         answers = await self._transact(commands)
         looked, *batches = answers[acknowledged:]
         if isinstance(looked, Exception):
@@ -202,8 +207,9 @@ class Group:
             mine: only what this consumer was handed itself.
         """
         idle = max(0, round(idle_seconds * 1000))
+        keys = [key, stream.owner] if self._ordered else [key]
         taken = await self._run(
-            scripts.CLAIM, [key], self.name, self.consumer, idle, most, self.consumer if mine else ""
+            scripts.CLAIM, keys, self.name, self.consumer, idle, most, self.consumer if mine else ""
         )
         if key == stream.refill:
             self._refills.add(key)

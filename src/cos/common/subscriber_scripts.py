@@ -128,11 +128,28 @@ return found
 """
 )
 
+# Reads what is new in streams of an ordered group, each only while it is the reader's: who was frozen, or whose owner
+# key was lost with the rest of Redis, would take entries from between those that the owner of now is handed.
+# KEYS: owner key and stream, again and again. ARGV: group, consumer, most. Gives what XREADGROUP gives.
+READ = """
+local found = {}
+for i = 1, #KEYS, 2 do
+    if redis.call('GET', KEYS[i]) == ARGV[2] then
+        local read = redis.pcall(
+            'XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[i + 1], '>'
+        )
+        if read and not read.err then found[#found + 1] = read[1] end
+    end
+end
+return found
+"""
+
 # Takes over what has not been touched for some time. How often each was begun stays as it is (as after a first read,
 # at least once): the new holder counts when it begins.
-# KEYS: stream. ARGV: group, consumer, least idle time in ms, most, whose ('' for anyone's).
-# Gives for each: id, deliveries, holder before, body or nothing.
+# KEYS: stream, and the owner key of an ordered group. ARGV: group, consumer, least idle time in ms, most, whose ('' for
+# anyone's). Gives for each: id, deliveries, holder before, body or nothing.
 CLAIM = """
+if KEYS[2] and redis.call('GET', KEYS[2]) ~= ARGV[2] then return {} end
 local query = {'XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', ARGV[4]}
 if ARGV[5] ~= '' then query[#query + 1] = ARGV[5] end
 local pending = redis.pcall(unpack(query))
@@ -226,4 +243,4 @@ end
 return 1
 """
 
-ALL = (LOOK, CREATE, POUR, STATE, CLAIM, HOLD, PARK, SWEEP, OWN, DISOWN)
+ALL = (LOOK, CREATE, POUR, STATE, READ, CLAIM, HOLD, PARK, SWEEP, OWN, DISOWN)
