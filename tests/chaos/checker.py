@@ -49,8 +49,6 @@ class Checker:
         self._offsets: dict[Path, int] = {}
         self._seen: dict[str, list[tuple[int, str, Place]]] = {group: [] for group in GROUPS}
         self.shortened: set[str] = set()
-        #: Histories in which Redis forgot: what they wrote may be handled out of order (docs/subscribers.md).
-        self.forgotten: set[str] = set()
 
     async def violations(self) -> list[str]:
         """Give each promise that does not hold now, the most basic ones first."""
@@ -133,7 +131,7 @@ class Checker:
                 continue
             lane = (events[place].module, events[place].subject)
             last, had = lanes.setdefault(lane, ((0, 0), set()))
-            if place in had or token.partition(".")[0] in self.forgotten:
+            if place in had:
                 continue
             if place < last:
                 found.append(f"group ordered handled {token} at {place} after {last}, of the same subject")

@@ -63,7 +63,8 @@ async def _way(rig: Rig, one: Strike, server: str, what: str) -> None:
 async def _process(rig: Rig, one: Strike, place: str, what: str) -> None:
     process = rig.processes[0] if place == "cos" else rig.processes[1 + one.which % 2]
     if what == "freeze":
-        await _freeze([process.pid], one.seconds)
+        if not process.was_ended:  # another fault has it
+            await _freeze([process.pid], one.seconds)
         return
     await process.end(signal.SIGKILL if what == "kill" else signal.SIGTERM)
     await rest(one.seconds)

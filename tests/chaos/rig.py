@@ -52,6 +52,7 @@ class Process:
         self.log = folder / f"{name}.log"
         self.clock = folder / f"{name}.clock"
         self.starts = 0
+        self.was_ended = False
         self._arguments = arguments
         self._env = {**os.environ, **env, "CHAOS_NAME": name, "COS_DATA_DIR": str(folder / f"data-{name}")}
         self._child: asyncio.subprocess.Process | None = None
@@ -80,6 +81,7 @@ class Process:
                 str(COS), *self._arguments, stdout=log, stderr=log, env=self._env, preexec_fn=_die_with_us
             )
         self._child = child
+        self.was_ended = False
         self.starts += 1
         until = time.monotonic() + READY_SECONDS
         while b" ready" not in self.log.read_bytes()[at:]:
@@ -98,6 +100,7 @@ class Process:
     async def end(self, number: signal.Signals) -> None:
         """Send it a signal and wait until it has ended."""
         child = self._child
+        self.was_ended = True
         if child is not None and child.returncode is None:
             child.send_signal(number)
             try:

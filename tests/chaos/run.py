@@ -57,8 +57,6 @@ async def play(
     """
     if any(one.kind == "stream.trim" for one in history.strikes):
         checker.shortened.update(("m0", "m1", "m2"))
-    if any(one.kind in FORGETTING for one in history.strikes):
-        checker.forgotten.add(str(history.number))
     base = f"http://127.0.0.1:{rig.port}"
     async with (
         httpx.AsyncClient(base_url=base, timeout=5.0, trust_env=False) as http,
@@ -89,8 +87,6 @@ def _away() -> tuple[type[Exception], ...]:
 
 
 _AWAY = _away()
-#: Faults in which Redis forgets who reads for an ordered group while that one is at work.
-FORGETTING = frozenset({"redis.flush", "redis.wipe"})
 
 
 async def several(seed: int, numbers: list[int], given: argparse.Namespace, counts: Counter[str]) -> str:

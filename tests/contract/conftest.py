@@ -23,7 +23,7 @@ LINES = {"content-type": "application/x-ndjson"}
 
 @pytest.fixture(scope="module")
 async def steady(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
-    """The app for what changes nothing, started once a file: it has no relay, which would get in the way of other tests'."""
+    """The app for what changes nothing, started once a file, without a relay of its own."""
     settings = load_settings(data_dir=tmp_path_factory.mktemp("steady"))
     urls = {"database_url": servers.postgres.url, "redis_url": servers.redis.url}
     async with Core(settings=settings, **urls, worker=False) as core:
