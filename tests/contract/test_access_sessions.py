@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cos.backend.dashboard
 from cos.backend.auth import secret
+from cos.backend.auth.answer import Answer
 from cos.common import clock
+from cos.errors import Unavailable
 
 TEMPLATES = Path(cos.backend.dashboard.__path__[0]) / "templates"
 PAGE = {"Origin": "http://cos.example.org"}
@@ -151,6 +154,38 @@ class TestAudit:
         [made] = [one for one in await guarded.events("token.created") if one["data"]["name"] == "e"]
         assert made["data"]["by"] == "the boss"
         assert made["requestid"] == told["requestid"] == "act-1"
+
+    async def test_it_is_durable_before_the_answer(self, guarded, pg, monkeypatch) -> None:
+        """Whoever hears that it was done finds it in the log, even if the process dies in that moment."""
+        token = await guarded.token()
+        found: list[int] = []
+        make = Answer.__init__
+
+        def watched(self: Answer, send: Any, **more: Any) -> None:
+            async def look_and_send(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    statement = "SELECT count(*) FROM l1.record WHERE type = 'admin.acted'"
+                    found.append(await pg.fetchval(statement))
+                await send(message)
+
+            make(self, look_and_send, **more)
+
+        monkeypatch.setattr(Answer, "__init__", watched)
+        await guarded.http.post("/cc/tokens", json={"name": "e"}, headers=guarded.bearer(token))
+        assert found == [1]
+
+    async def test_where_it_cannot_be_recorded_the_act_is_answered(
+        self, guarded, monkeypatch, capsys
+    ) -> None:
+        token = await guarded.token()
+
+        async def fail(_event: Any) -> None:
+            raise Unavailable("no room")
+
+        monkeypatch.setattr(guarded.core.recorder, "record", fail)
+        made = await guarded.http.post("/cc/tokens", json={"name": "e"}, headers=guarded.bearer(token))
+        assert made.status_code == 201
+        assert "audit_failed" in capsys.readouterr().out
 
     async def test_what_failed_or_only_read_is_none(self, guarded) -> None:
         admin = guarded.bearer(await guarded.token())

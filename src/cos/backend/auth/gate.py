@@ -133,12 +133,13 @@ class Gate:
         scope[GRANT] = grant
         if grant.token_id is not None:
             answer.still_allowed = lambda: self._is_still_allowed(asked, scope, wanted)
+        if asked.method not in SAFE_METHODS and self._is_told_of(grant, asked):
+            # Recorded before the client hears that it was done, so that no act that somebody saw done goes untold.
+            answer.before = lambda status: self._tell(grant, asked, status, _address(scope))
         await self._app(scope, receive, answer.send)
         if signs_in and answer.status == HTTPStatus.UNAUTHORIZED:
             self._wrong.take(_address(scope))
             _log.warning("sign_in_refused", address=_address(scope))
-        if asked.method not in SAFE_METHODS and _was_done(answer.status):
-            await self._tell(grant, asked, answer.status, _address(scope))
 
     async def _is_still_allowed(self, asked: Asked, scope: AsgiScope, wanted: Scope) -> bool:
         try:
@@ -223,16 +224,20 @@ class Gate:
             response.headers["Retry-After"] = str(error.extra.get("retry_after_seconds", 1))
         await response(scope, receive, send)
 
-    async def _tell(self, grant: Grant, asked: Asked, status: int, address: str) -> None:
-        """Record an administrative act that was done."""
+    def _is_told_of(self, grant: Grant, asked: Asked) -> bool:
+        """Say whether a request is an act that is recorded; one of nobody in particular records itself."""
         if self._audit is None or not self._rules.is_administrative(asked.method, asked.path):
+            return False
+        return grant.token_id is not None or self._rules.is_silent(asked.path)
+
+    async def _tell(self, grant: Grant, asked: Asked, status: int, address: str) -> None:
+        """Record an administrative act, if it was done."""
+        if self._audit is None or not _was_done(status):
             return
-        if grant.token_id is None and not self._rules.is_silent(asked.path):
-            return  # nobody to name: what the act records of itself says all that is known
         done = {"method": asked.method, "path": asked.path, "status": status, "address": address}
         try:
             await self._audit(grant, done)
-        except Exception as error:  # noqa: BLE001  (it is done and answered; that the record failed is told here)
+        except Exception as error:  # noqa: BLE001  (it is done, and is answered; that the record failed is told here)
             _log.error("audit_failed", path=asked.path, token_id=grant.token_id, error=str(error))
 
 
