@@ -174,9 +174,8 @@ class TestAudit:
         await guarded.http.post("/cc/tokens", json={"name": "e"}, headers=guarded.bearer(token))
         assert found == [1]
 
-    async def test_where_it_cannot_be_recorded_the_act_is_answered(
-        self, guarded, monkeypatch, capsys
-    ) -> None:
+    async def test_without_the_recorder_the_act_tells_of_itself(self, guarded, monkeypatch) -> None:
+        """It is in the act's own transaction, whoever else could record it."""
         token = await guarded.token()
 
         async def fail(_event: Any) -> None:
@@ -185,6 +184,19 @@ class TestAudit:
         monkeypatch.setattr(guarded.core.recorder, "record", fail)
         made = await guarded.http.post("/cc/tokens", json={"name": "e"}, headers=guarded.bearer(token))
         assert made.status_code == 201
+        assert len(await guarded.events("admin.acted")) == 1
+
+    async def test_what_writes_nothing_and_cannot_be_recorded_is_answered_so(
+        self, guarded, problem, monkeypatch, capsys
+    ) -> None:
+        token = await guarded.token()
+
+        async def fail(_event: Any) -> None:
+            raise Unavailable("no room")
+
+        monkeypatch.setattr(guarded.core.recorder, "record", fail)
+        path = "/cc/mem0/scratch/cleanup/background"
+        problem(await guarded.http.post(path, headers=guarded.bearer(token)), 503, "This was done, but")
         assert "audit_failed" in capsys.readouterr().out
 
     async def test_what_failed_or_only_read_is_none(self, guarded) -> None:

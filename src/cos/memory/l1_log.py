@@ -113,11 +113,12 @@ async def append(session: AsyncSession, event: NewEvent, *, ordered: bool = Fals
         BadInput: Postgres refused the event.
         PostgresUnreachable: the connection was lost; the transaction is rolled back.
     """
-    return await session.run_sync(_append, event, ordered)
+    return await session.run_sync(append_now, event, ordered=ordered)
 
 
-def _append(session: Session, event: NewEvent, ordered: bool) -> Recorded:
-    """Write over the driver's own cursor: the statements are fixed, so SQLAlchemy's compiling would be pure cost."""
+def append_now(session: Session, event: NewEvent, *, ordered: bool = False) -> Recorded:
+    """Do what `append` does, for who holds the session's synchronous side: a hook of its commit."""
+    # Over the driver's own cursor: the statements are fixed, so SQLAlchemy's compiling would be pure cost.
     connection = session.connection()
     cursor = connection.connection.cursor()
     try:

@@ -23,10 +23,9 @@ class Answer:
     Attributes:
         status: of the answer; 0 before it began.
         still_allowed: asked from time to time during an answer without an end; None where nothing can change.
-        before: told the status before the client is; None where nobody needs to be.
     """
 
-    __slots__ = ("_ended", "_https", "_judged_at_seconds", "_send", "before", "status", "still_allowed")
+    __slots__ = ("_ended", "_https", "_judged_at_seconds", "_send", "status", "still_allowed")
 
     def __init__(self, send: Send, *, https: bool) -> None:
         """Take the server's `send`."""
@@ -36,7 +35,6 @@ class Answer:
         self._judged_at_seconds = 0.0
         self.status = 0
         self.still_allowed: Callable[[], Awaitable[bool]] | None = None
-        self.before: Callable[[int], Awaitable[None]] | None = None
 
     async def send(self, message: Message) -> None:
         """Pass a message on; nothing any more after the answer was ended here."""
@@ -45,8 +43,6 @@ class Answer:
             self.status = message["status"]
             self._judged_at_seconds = clock.monotonic()
             secure(message, https=self._https)
-            if self.before is not None:
-                await self.before(self.status)
         elif self.still_allowed is not None and kind in _PARTS and await self._is_over(message):
             return
         await self._send(message)

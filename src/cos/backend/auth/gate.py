@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, quote
 
 import structlog
@@ -35,6 +36,7 @@ from cos.errors import (
     TooLarge,
     TooManyRequests,
     Unauthorized,
+    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -58,9 +60,26 @@ _WRONG_PER_SECOND = 1.0
 _FORM_BYTES = 64 * 1024
 _LINES = (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines", b"application/ndjson")
 _PAGES = ("/ui", "/docs")
+_NOT_TOLD = (
+    "This was done, but the log could not be told who did it, for Postgres did not take the record: look before you "
+    "do it again."
+)
 
-#: Told of each administrative act that was done: the grant, and what was asked.
-Audit = Callable[[Grant, Mapping[str, Any]], Awaitable[None]]
+
+class Act(Protocol):
+    """An administrative act, which must be told before it is answered."""
+
+    def under_way(self) -> AbstractContextManager[None]:
+        """Let the transactions that are committed in here tell it."""
+        ...
+
+    async def tell(self, status: int) -> None:
+        """Record it if no transaction has; raises CosError when that fails."""
+        ...
+
+
+#: Makes an act of a request: the grant, what is asked, and the request's scope.
+Audit = Callable[[Grant, Mapping[str, Any], "AsgiScope"], Act]
 
 
 def grant_of(request: Request) -> Grant:
@@ -95,7 +114,7 @@ class Gate:
             grants: finds who is behind a secret.
             rules: what each path asks for.
             most_body_bytes: tells how large a body that is not a stream of lines may be now.
-            audit: told of what administrators did, None for nobody.
+            audit: makes an act of what an administrator asks for, None where nobody is told.
         """
         self._app = app
         self._policy = policy
@@ -133,10 +152,12 @@ class Gate:
         scope[GRANT] = grant
         if grant.token_id is not None:
             answer.still_allowed = lambda: self._is_still_allowed(asked, scope, wanted)
-        if asked.method not in SAFE_METHODS and self._is_told_of(grant, asked):
-            # Recorded before the client hears that it was done, so that no act that somebody saw done goes untold.
-            answer.before = lambda status: self._tell(grant, asked, status, _address(scope))
-        await self._app(scope, receive, answer.send)
+        act = self._act(grant, asked, scope)
+        if act is None:
+            await self._app(scope, receive, answer.send)
+        else:
+            with act.under_way():
+                await self._app(scope, receive, self._telling(act, asked, scope, receive, answer.send))
         if signs_in and answer.status == HTTPStatus.UNAUTHORIZED:
             self._wrong.take(_address(scope))
             _log.warning("sign_in_refused", address=_address(scope))
@@ -224,21 +245,32 @@ class Gate:
             response.headers["Retry-After"] = str(error.extra.get("retry_after_seconds", 1))
         await response(scope, receive, send)
 
-    def _is_told_of(self, grant: Grant, asked: Asked) -> bool:
-        """Say whether a request is an act that is recorded; one of nobody in particular records itself."""
+    def _act(self, grant: Grant, asked: Asked, scope: AsgiScope) -> Act | None:
+        """Give the act that a request is; None for one of which the log need not tell."""
         if self._audit is None or not self._rules.is_administrative(asked.method, asked.path):
-            return False
-        return grant.token_id is not None or self._rules.is_silent(asked.path)
+            return None
+        if grant.token_id is None and not self._rules.is_silent(asked.path):
+            return None  # nobody to name: what the act records of itself says all that is known
+        done = {"method": asked.method, "path": asked.path, "address": _address(scope)}
+        return self._audit(grant, done, scope)
 
-    async def _tell(self, grant: Grant, asked: Asked, status: int, address: str) -> None:
-        """Record an administrative act, if it was done."""
-        if self._audit is None or not _was_done(status):
-            return
-        done = {"method": asked.method, "path": asked.path, "status": status, "address": address}
-        try:
-            await self._audit(grant, done)
-        except Exception as error:  # noqa: BLE001  (it is done, and is answered; that the record failed is told here)
-            _log.error("audit_failed", path=asked.path, token_id=grant.token_id, error=str(error))
+    def _telling(self, act: Act, asked: Asked, scope: AsgiScope, receive: Receive, send: Send) -> Send:
+        """Give what sends the answer to an act, and lets nothing out before the act is told."""
+        given_up = False
+
+        async def told_first(message: Message) -> None:
+            nonlocal given_up
+            if message["type"] == "http.response.start" and _was_done(message["status"]):
+                try:
+                    await act.tell(message["status"])
+                except CosError as error:
+                    given_up = True
+                    _log.error("audit_failed", path=asked.path, error=error.detail)
+                    await self._refuse(Unavailable(_NOT_TOLD), scope, receive, send)
+            if not given_up:
+                await send(message)
+
+        return told_first
 
 
 def _check_scope(grant: Grant, wanted: Scope) -> None:

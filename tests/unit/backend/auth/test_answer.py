@@ -1,4 +1,4 @@
-"""An answer on its way out: who is told of it first, and when one without an end is ended."""
+"""An answer on its way out: when one without an end is ended."""
 
 from __future__ import annotations
 
@@ -56,25 +56,11 @@ async def allow() -> bool:
     return True
 
 
-class TestBefore:
-    async def test_is_told_the_status_before_anything_is_sent(self) -> None:
-        """So what it records is durable when the client hears of it."""
+class TestStatus:
+    async def test_is_known_from_the_start_of_the_answer(self) -> None:
         wire = Wire()
         answer = Answer(wire.send, https=False)
-        told: list[tuple[int, int]] = []
-
-        async def before(status: int) -> None:
-            told.append((status, len(wire.sent)))
-
-        answer.before = before
-        await answer.send(dict(START))
-        await answer.send(part(b"x", more=False))
-        assert told == [(201, 0)]
-        assert [one["type"] for one in wire.sent] == ["http.response.start", "http.response.body"]
-
-    async def test_nobody_needs_to_be(self) -> None:
-        wire = Wire()
-        answer = Answer(wire.send, https=False)
+        assert answer.status == 0
         await answer.send(dict(START))
         assert answer.status == 201
         assert len(wire.sent) == 1
