@@ -386,6 +386,11 @@ def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
     return path, {name: value for name, value in found.items() if name not in in_environment}
 
 
+def folder_without_file(data_dir: Path | None) -> Path:
+    """Give the data folder as far as it is known without the settings file, for when that cannot be read."""
+    return Path(data_dir or os.environ.get("COS_DATA_DIR") or _default_folder())
+
+
 def _default_folder() -> Path:
     return Path(platformdirs.user_data_dir("cos", appauthor=False))
 

@@ -64,7 +64,21 @@ def _of_modules(given: Settings) -> list[Explained]:
 
 
 def reload(data_dir: DataDir = None) -> None:
-    """Let the COS of the data folder read its settings file again, without a restart; its log says what changed."""
+    """Let the COS of the data folder read its settings file again, without a restart.
+
+    What came of it is an event: cos events --type 'config.reload*'.
+    """
+    from cos.config import folder_without_file
+    from cos.errors import BadSetting, NotRunning
     from cos.runtime.detach import reload as tell
 
-    say(f"COS reads its settings again (pid {tell(settings(data_dir=data_dir))}); see: cos logs")
+    try:
+        folder = settings(data_dir=data_dir).data_dir
+    except BadSetting as error:
+        # It is asked all the same, so that its log and its events tell of what it was asked to take.
+        try:
+            asked = tell(folder_without_file(data_dir))
+        except NotRunning:
+            raise error from None
+        raise BadSetting(f"{error.detail} COS (pid {asked}) was asked too, and keeps what it has.") from None
+    say(f"COS reads its settings again (pid {tell(folder)}); see: cos events --type 'config.reload*'")

@@ -16,9 +16,11 @@ import psutil
 from cos.common import clock
 from cos.errors import CosError, NotRunning, ServerFailed
 from cos.infra.folder import DataFolder
+from cos.runtime.reload import leave_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from cos.config import Settings
@@ -156,17 +158,18 @@ def stop(settings: Settings) -> int:
     return int(process.pid)
 
 
-def reload(settings: Settings) -> int:
-    """Let the COS of the data folder read its settings again; gives its pid.
+def reload(data_dir: Path) -> int:
+    """Let the COS of a data folder read its settings again; gives its pid.
 
     Raises:
         NotRunning: there is none.
     """
-    folder = DataFolder.open(settings.data_dir)
+    folder = DataFolder.open(data_dir)
     run = folder.read_run()
     process = None if run is None else running_process(run)
     try:
         if process is not None:
+            leave_note(folder.path, process.pid)
             process.send_signal(signal.SIGHUP)
             return int(process.pid)
     except psutil.NoSuchProcess:

@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import termios
+from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
 
-from cos.common import log
-from cos.config import reload
+from cos.common import clock, log
+from cos.config import LIVE, reload, shown
 from cos.errors import CosError
+from cos.runtime.reload import Reload, take_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +24,18 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("cos.settings")
 
+#: Reloads that may wait to be recorded.
+MOST_RELOADS = 100
+
 
 class Signals:
     """Owns the signals of the process from when it is made; needs a running event loop.
+
+    Attributes:
+        stopping: set when the process shall stop.
+        on_reload: called after the settings were read again.
+        reloads: what came of each, until it is recorded; the oldest go when nobody records them.
+        on_told: called after one was added there.
 
     A closed terminal also sends SIGHUP, to whom it belonged: COS then stops, as people expect of what they started
     there.
@@ -38,6 +49,8 @@ class Signals:
         """
         self.stopping = asyncio.Event()
         self.on_reload: list[Callable[[], object]] = []
+        self.reloads: deque[Reload] = deque(maxlen=MOST_RELOADS)
+        self.on_told: list[Callable[[], object]] = []
         self._settings = settings
         self._terminals = [number for number in range(3) if _is_terminal(number)]
         loop = asyncio.get_running_loop()
@@ -51,15 +64,25 @@ class Signals:
         if self._terminals and not any(_is_terminal(number) for number in self._terminals):
             self.stopping.set()
             return
+        by = take_note(self._settings.data_dir)
+        before = {name: shown(getattr(self._settings, name)) for name in LIVE}
         try:
             taken, later = reload(self._settings)
         except CosError as error:
-            _log.error("settings_not_reloaded", error=error.detail)
+            _log.error("settings_not_reloaded", error=error.detail, by=by)
+            self._keep(Reload(at=clock.now(), by=by, error=error.detail))
             return
         log.configure(level=self._settings.log_level, shape=self._settings.log_format)
         for tell in self.on_reload:
             tell()
-        _log.info("settings_reloaded", changed=taken, need_a_restart=later)
+        _log.info("settings_reloaded", changed=taken, need_a_restart=later, by=by)
+        changed = {name: {"from": before[name], "to": shown(getattr(self._settings, name))} for name in taken}
+        self._keep(Reload(at=clock.now(), by=by, changed=changed, need_a_restart=later))
+
+    def _keep(self, reload: Reload) -> None:
+        self.reloads.append(reload)
+        for tell in self.on_told:
+            tell()
 
 
 def _is_terminal(descriptor: int) -> bool:

@@ -141,7 +141,7 @@ async def up(settings: Settings, *, progress: Progress, ready: Callable[[str], N
         )
         progress("Relay       running")
         _tell(core, progress)
-        signals.on_reload.append(core.reload)
+        _reloading(stack, signals, core)
         rotation = Looper(name="logs", part=Rotation(folder=folder.logs, limits=settings))
         stack.push_async_callback(rotation.stop)
         rotation.start()
@@ -180,7 +180,7 @@ async def serve(settings: Settings, *, progress: Progress, ready: Callable[[str]
         listener = bind(settings.port, settings.host)
         stack.callback(listener.close)
         core = await _part(stack, settings, api=True, progress=progress)
-        signals.on_reload.append(core.reload)
+        _reloading(stack, signals, core)
         api = await _serve(stack, core, listener)
         settle()
         ready(api.url)
@@ -193,6 +193,7 @@ async def worker(settings: Settings, *, progress: Progress, ready: Callable[[str
     signals = Signals(settings)
     async with AsyncExitStack() as stack:
         core = await _part(stack, settings, api=False, progress=progress)
+        _reloading(stack, signals, core)
         progress("Relay       running")
         _tell(core, progress)
         settle()
@@ -224,6 +225,19 @@ async def _part(stack: AsyncExitStack, settings: Settings, *, api: bool, progres
             modules=modules,
         )
     )
+
+
+def _reloading(stack: AsyncExitStack, signals: Signals, core: Core) -> None:
+    """Let the core take over what a reload changes, and record each; what waits is written before the core stops."""
+    from cos.runtime.reloads import Reloads  # noqa: PLC0415  (see `_load`)
+
+    reloads = Reloads(waiting=signals.reloads, sessions=core.sessions, ring=core.doorbell.ring)
+    looper = Looper(name="reloads", part=reloads)
+    signals.on_reload.append(core.reload)
+    signals.on_told.append(looper.wake)
+    stack.push_async_callback(reloads.close)
+    stack.push_async_callback(looper.stop)
+    looper.start()
 
 
 def _tell(core: Core, progress: Progress) -> None:
