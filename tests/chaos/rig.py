@@ -204,6 +204,12 @@ class Rig:
             self._connection = await asyncpg.connect(self.postgres.url, command_timeout=20)
         return self._connection
 
+    def forget_look(self) -> None:
+        """Make the next look over a new connection: this one may have been cut in mid-answer."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
     async def footprint(self) -> dict[str, int]:
         """Give what could leak: descriptors and memory of each process, our tasks, connections to Postgres."""
         found = {"tasks": len(asyncio.all_tasks())}

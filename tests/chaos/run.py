@@ -25,7 +25,7 @@ from faults import strike
 from producers import Model, produce
 from rig import ChaosFailed, Rig
 
-from cos.common import log
+from cos.common import db, log
 
 #: A rig is made anew after so many histories: what is checked is all that it has seen.
 HISTORIES_A_RIG = 20
@@ -73,6 +73,7 @@ async def play(
         try:
             found = await checker.violations()
         except (OSError, httpx.HTTPError, *_AWAY) as error:
+            rig.forget_look()
             found = [f"the servers do not answer: {error!r}"]
         if not found:
             return time.monotonic() - began
@@ -85,7 +86,7 @@ def _away() -> tuple[type[Exception], ...]:
     import asyncpg  # noqa: PLC0415  (named once)
     from redis.exceptions import RedisError  # noqa: PLC0415  (as above)
 
-    return (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+    return (RedisError, asyncpg.PostgresError, *db.LOST)
 
 
 _AWAY = _away()

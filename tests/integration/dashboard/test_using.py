@@ -8,7 +8,17 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-PAGES = ("/", "/ui/events", "/ui/readers", "/ui/letters", "/ui/modules", "/ui/notes", "/ui/system")
+PAGES = (
+    "/",
+    "/ui/events",
+    "/ui/readers",
+    "/ui/letters",
+    "/ui/webhooks",
+    "/ui/modules",
+    "/ui/notes",
+    "/ui/access",
+    "/ui/system",
+)
 SCREENS = ((1440, 900), (1024, 768), (390, 844), (360, 780))
 
 
@@ -141,7 +151,9 @@ class TestModules:
         await page.get_by_role("button", name="Turn off: editor").click()
         await expect(page.locator("#part-modules tbody tr")).to_contain_text("off")
         await expect(page.locator("#notice")).to_have_text("editor is off.")  # the act itself has ended, too
-        await page.get_by_role("button", name="Register").click()  # the same name again
+        await page.get_by_label("Name").fill("editor")  # the same name again
+        await page.get_by_label("Version").fill("1.4.1")
+        await page.get_by_role("button", name="Register").click()
         await expect(page.locator("#notice")).to_contain_text("exists already")
         page.on("dialog", lambda dialog: dialog.accept())
         await page.get_by_role("button", name="Remove: editor").click()

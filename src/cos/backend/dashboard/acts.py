@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
 
 from cos.backend.cc import service as cc
 from cos.backend.cc.schemas import ModuleIn, ModulePatch
-from cos.backend.dashboard import health, letters, pages
+from cos.backend.dashboard import letters
+from cos.backend.dashboard.acted import acted
 from cos.backend.dashboard.forms import filled
-from cos.backend.dashboard.frame import frame
 from cos.backend.dashboard.route import PageRoute
-from cos.backend.dashboard.view import Asked
-from cos.backend.dashboard.views import BY_NAME
 from cos.backend.dashboard.words import plural
 from cos.backend.deps import ServicesDep
 from cos.backend.highway import service as highway
@@ -34,7 +32,7 @@ async def create_module(request: Request, services: ServicesDep) -> Response:
     given = await filled(request, ModuleIn)
     async with services.sessions() as db, db.begin():
         made = await cc.create_module(db, given)
-    return await _acted(request, "modules", f"{made.name} is registered.")
+    return await acted(request, "modules", f"{made.name} is registered.")
 
 
 @router.post("/ui/modules/{module_id}/{act}")
@@ -49,7 +47,7 @@ async def act_on_module(request: Request, module_id: str, act: str, services: Se
             said = f"{module.name} is {act}."
         else:
             raise NotFound(f"A module cannot be asked to {ascii(act)[:40]}.")
-    return await _acted(request, "modules", said)
+    return await acted(request, "modules", said)
 
 
 @router.post("/ui/notes")
@@ -58,7 +56,7 @@ async def keep_note(request: Request, services: ServicesDep) -> Response:
     given = await filled(request, NoteIn)
     async with services.sessions() as db, db.begin():
         made = await scratch.create(db, given, services.settings)
-    return await _acted(request, "notes", f"{made.key} is kept.")
+    return await acted(request, "notes", f"{made.key} is kept.")
 
 
 @router.post("/ui/notes/{note_id}/{act}")
@@ -75,7 +73,7 @@ async def act_on_note(
             said = "The note is deleted."
         else:
             raise NotFound(f"A note cannot be asked to {ascii(act)[:40]}.")
-    return await _acted(request, "notes", said)
+    return await acted(request, "notes", said)
 
 
 @router.post("/ui/letters/{act}")
@@ -92,7 +90,7 @@ async def act_on_letters(request: Request, act: str, services: ServicesDep) -> R
             said = f"{plural(done.count, 'letter')} dropped."
         else:
             raise NotFound(f"Dead letters cannot be asked to {ascii(act)[:40]}.")
-    return await _acted(request, "letters", said, query=dict(request.query_params))
+    return await acted(request, "letters", said, query=dict(request.query_params))
 
 
 @router.post("/ui/letters/{letter_id}/{act}")
@@ -107,7 +105,7 @@ async def act_on_letter(request: Request, letter_id: UUID, act: str, services: S
             said = "The letter is dropped."
         else:
             raise NotFound(f"A dead letter cannot be asked to {ascii(act)[:40]}.")
-    return await _acted(request, "letters", said)
+    return await acted(request, "letters", said)
 
 
 @router.post("/ui/readers/{name}/{act}")
@@ -125,17 +123,4 @@ async def act_on_projection(request: Request, name: str, act: str, services: Ser
             said = f"{name} is built anew beside what is there."
         else:
             raise NotFound(f"A projection cannot be asked to {ascii(act)[:40]}.")
-    return await _acted(request, "readers", said)
-
-
-async def _acted(request: Request, name: str, said: str, *, query: dict[str, str] | None = None) -> Response:
-    """Answer an act: with the view's changed part to htmx, with its page to a plain form."""
-    view = BY_NAME[name]
-    if not pages.wants_fragment(request):
-        return Response(status_code=303, headers={"Location": view.path})
-    services = request.app.state.services
-    report = await health.report(services)
-    asked = Asked(services=services, report=report, query=query or {}, origin="")
-    around: dict[str, Any] = await frame(request, view=view.name, title=view.title, report=report)
-    text = pages.render(f"parts/{view.parts[0]}.html", around | await view.load(asked))
-    return pages.html(text + pages.render("parts/notice.html", {"said": said}))
+    return await acted(request, "readers", said)

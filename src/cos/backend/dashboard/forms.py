@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
@@ -28,6 +28,11 @@ async def filled(request: Request, model: type[Model], *, blank: str | None = No
         for name, value in form.items()
         if name in model.model_fields and (value != "" or name == blank)
     }
+    return checked(model, given)
+
+
+def checked(model: type[Model], given: dict[str, Any]) -> Model:
+    """Check what was given as the API checks it; raises RequestValidationError."""
     try:
         return model.model_validate(given)
     except ValidationError as error:

@@ -10,7 +10,16 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.responses import StreamingResponse
 
 from cos.backend.auth.gate import grant_of
-from cos.backend.dashboard import acts, health, letters, pages, sign_in
+from cos.backend.dashboard import (
+    access_acts,
+    acts,
+    health,
+    letters,
+    pages,
+    sign_in,
+    webhook_acts,
+    webhooks,
+)
 from cos.backend.dashboard.delivery import route_of
 from cos.backend.dashboard.frame import frame
 from cos.backend.dashboard.live import Viewers, changes
@@ -25,6 +34,8 @@ from cos.memory import reader
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 router.include_router(acts.router)
+router.include_router(webhook_acts.router)
+router.include_router(access_acts.router)
 router.include_router(sign_in.router)
 
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -90,6 +101,14 @@ async def letter(request: Request, letter_id: UUID, services: ServicesDep) -> Re
         context = await letters.one(db, letter_id)
     title = context["letter"].type or "Unreadable event"
     return await _opened(request, "letter", view="letters", title=title, context=context)
+
+
+@router.get("/ui/webhooks/{webhook_id}")
+async def webhook(request: Request, webhook_id: UUID, services: ServicesDep) -> Response:
+    """Show one webhook with its last tries."""
+    async with services.reads.connect() as db:
+        context = await webhooks.one(db, webhook_id)
+    return await _opened(request, "webhook", view="webhooks", title=context["webhook"].url, context=context)
 
 
 @router.get("/ui/notes/{note_id}")

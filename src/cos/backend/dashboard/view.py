@@ -35,6 +35,7 @@ class View:
         load: reads what its templates show.
         parts: of it that are brought up to date while it is looked at.
         every: how many ticks of the live stream lie between two looks; more where a look costs more.
+        administers: whether only who administers may look at it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class View:
     load: Load
     parts: tuple[str, ...] = ()
     every: int = 1
+    administers: bool = False
 
     @property
     def path(self) -> str:

@@ -148,6 +148,11 @@
     keys: () => { const keys = $("#keys"); if (keys.open) keys.close(); else keys.showModal(); },
     pause: () => pause(),
     resume: () => pause(false),
+    copy: () => {
+      const code = $("#secret");
+      const copied = navigator.clipboard?.writeText(code.textContent) ?? Promise.reject();
+      copied.then(() => say("copied"), () => { getSelection().selectAllChildren(code); say("marked, to be copied"); });
+    },
     close,
   };
 
@@ -192,6 +197,8 @@
     const once = () => { if (!begun) { begun = true; connect(); } };
     requestAnimationFrame(() => requestAnimationFrame(once));
     setTimeout(once, 500);
+    // What was made stands in the list now, not in the form any more.
+    document.body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) event.target.closest?.(".form-section form")?.reset(); });
     document.body.addEventListener("htmx:pushedIntoHistory", () => { close(); connect(); });
     window.addEventListener("popstate", () => location.reload());
     window.addEventListener("pagehide", () => source?.close());
