@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 FILE = "token"
 _MOST_BYTES = 4096
+#: This machine, spelled in the ways that cannot be read as another.
+_OWN = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 def token_for(settings: Settings, url: str, *, own: bool) -> str | None:
@@ -30,15 +34,19 @@ def token_for(settings: Settings, url: str, *, own: bool) -> str | None:
         own: whether that is the COS of the data folder.
 
     Raises:
-        BadSetting: the file can be read by others or not by us, or the token would travel unencrypted.
+        BadSetting: the file can be read by others or not by us, what is given cannot be a token, or it would travel
+            unencrypted.
     """
-    given = settings.token.get_secret_value().strip() if settings.token is not None else None
+    given = (
+        None
+        if settings.token is None
+        else _checked(settings.token.get_secret_value(), "The setting COS_TOKEN")
+    )
     if given is None and settings.token_file is not None:
         given = _read(settings.token_file.expanduser(), must=True)
     if given is None:
         return _read(_file(settings), must=False) if own else None
-    parts = urlsplit(url)
-    if not own and parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+    if not own and not _is_safe(url):
         raise BadSetting(f"The token is not sent to {url}, where it could be read on the way; use https.")
     return given
 
@@ -54,6 +62,8 @@ def keep(settings: Settings, token: str) -> Path:
             file.write(token + "\n")
         new.replace(path)
     except OSError as error:
+        with suppress(OSError):  # no secret stays where nobody looks for it
+            new.unlink(missing_ok=True)
         raise BadSetting(f"The token cannot be kept in {path}: {_said(error)}.") from None
     return path
 
@@ -64,21 +74,41 @@ def _file(settings: Settings) -> Path:
 
 def _read(path: Path, *, must: bool) -> str | None:
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(_MOST_BYTES)
+        # Without waiting: what stands there may be no file, and a pipe would never be opened.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            text = os.read(descriptor, _MOST_BYTES + 1) if stat.S_ISREG(mode) else None
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         if must:
             raise BadSetting(f"There is no token file {path} (COS_TOKEN_FILE).") from None
         return None
     except OSError as error:
         raise BadSetting(f"The token file {path} cannot be read: {_said(error)}.") from None
+    if text is None:
+        raise BadSetting(f"The token file {path} is no file.")
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise BadSetting(f"Others can read the token file {path}: run chmod 600 on it.")
+    return _checked(text.decode("latin-1"), f"The token file {path}")
+
+
+def _checked(text: str, where: str) -> str | None:
+    """Give what can be sent as a header, None for nothing; never quotes it."""
+    text = text.strip()
+    if len(text) > _MOST_BYTES or not all("!" <= character <= "~" for character in text):
+        raise BadSetting(f"{where} holds no token.")
+    return text or None
+
+
+def _is_safe(url: str) -> bool:
+    """Say whether nobody on the way can read what is sent there."""
     try:
-        return text.decode("ascii").strip() or None
-    except UnicodeDecodeError:
-        raise BadSetting(f"The token file {path} holds no token.") from None
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _OWN.fullmatch(parts.netloc) is not None)
 
 
 def _said(error: OSError) -> str:

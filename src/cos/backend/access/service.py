@@ -43,9 +43,13 @@ class Session:
 
 
 async def create_token(db: AsyncSession, given: TokenIn, *, by: str = BY_HAND) -> TokenMade:
-    """Make a token; raises Conflict when a living one has the name."""
+    """Make a token; raises Conflict when a living one has the name.
+
+    One of that name that has expired is revoked, so that its name is free and it stays dead whatever the clock does.
+    """
     made = secret.new_token()
     now = clock.now()
+    await _end_expired(db, given.name, now, by=by)
     row = {
         "id": made.id,
         "name": given.name,
@@ -167,7 +171,23 @@ async def close_session(db: AsyncSession, grant: Grant, *, forget: Forget) -> No
 
 async def any_administrator(db: AsyncSession) -> bool:
     """Say whether a living token administers."""
-    return any(one.scope == "admin" for one in await list_tokens(db))
+    living = tokens.c.revoked_at.is_(None) & or_(
+        tokens.c.expires_at.is_(None), tokens.c.expires_at > clock.now()
+    )
+    found = await db.execute(select(tokens.c.id).where(tokens.c.scope == "admin", living).limit(1))
+    return found.first() is not None
+
+
+async def _end_expired(db: AsyncSession, name: str, now: datetime, *, by: str) -> None:
+    expired = (
+        update(tokens)
+        .where(tokens.c.name == name, tokens.c.revoked_at.is_(None), tokens.c.expires_at <= now)
+        .values(revoked_at=now)
+        .returning(tokens)
+    )
+    for row in (await db.execute(expired)).all():
+        await db.execute(delete(sessions).where(sessions.c.token_id == row.id))
+        await _tell(db, "token.revoked", _view_of(row._mapping, now), by=by)  # noqa: SLF001  (as above)
 
 
 def _view_of(row: Any, now: datetime) -> TokenView:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 #: A host and perhaps a port, after `//` or a scheme; an IPv6 address stands in brackets.
 _PLACE = re.compile(
-    r"(?:https?:)?//(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<bare>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?",
+    r"(?:https?:)?//(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<bare>(?=[^\]]*:)[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?",
     re.ASCII,
 )
 _LAST_PORT = 65535
