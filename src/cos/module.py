@@ -1,5 +1,6 @@
 """All that a package which adds a module to COS imports: see docs/modules.md. These names stay."""
 
+from cos.backend.auth.needs import needs
 from cos.backend.cc.logging import log_l1
 from cos.backend.cc.schemas import Text
 from cos.backend.deps import BoundedRoute, Services, ServicesDep, transaction
@@ -33,6 +34,7 @@ __all__ = [
     "clock",
     "ids",
     "log_l1",
+    "needs",
     "problems",
     "transaction",
 ]

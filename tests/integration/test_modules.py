@@ -1,7 +1,8 @@
-"""Modules that packages add: made by `cos module new`, found, migrated, served; left out in words when they fail."""
+"""Modules that packages add: made, found, migrated, served; left out in words."""  # house: length (one subject)
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
+from cos.backend.access import service as access
+from cos.backend.access.schemas import TokenIn
 from cos.backend.app import create_app, with_edge
 from cos.backend.module import Module
 from cos.cli.scaffold import draft
@@ -20,6 +25,7 @@ from cos.config import load_settings
 from cos.memory.highway import Highway
 from cos.runtime.core import Core
 from cos.runtime.modules import found, given
+from cos.runtime.server import ApiServer, bind
 from cos.runtime.trial import trial
 
 ROOT = Path(__file__).parents[2]
@@ -304,6 +310,153 @@ class TestLeftOut:
             report = await other.monitor.measure()
         assert "The health of module.a could not be measured: no pulse." in report.causes
         assert report.state != "down"
+
+
+class TestScopes:
+    """What the routes of a package ask for."""
+
+    #: The example package, in which deleting is for administrators, reading a secret too, and which has WebSockets.
+    CHANGED = """
+from fastapi import WebSocket
+from cos.module import needs
+
+kept = APIRouter(prefix="/kept", dependencies=[needs("admin")])
+
+
+@kept.get("/{name}")
+async def secret(name: str) -> str:
+    return name
+
+
+@kept.websocket("/live")
+async def watch(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close()
+
+
+@router.websocket("/any")
+async def anything(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close()
+
+
+@router.websocket("/look", dependencies=[needs("read")])
+async def look(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close()
+
+
+@router.post("/find", dependencies=[needs("read")])
+async def find() -> None: ...
+
+
+router.include_router(kept)
+"""
+
+    @pytest.fixture
+    async def asking(self, install, here, whole, stack):
+        """The package in a COS that asks for tokens, on a real port."""
+        code = install("notes")
+        text = (code / "router.py").read_text()
+        text = text.replace(
+            '@router.delete("/items/{item_id}",',
+            '@router.delete("/items/{item_id}", dependencies=[needs("admin")],',
+        ).replace("import BoundedRoute,", "import BoundedRoute, needs,")
+        (code / "router.py").write_text(text + self.CHANGED)
+        core, _ = await whole(stack)
+        settings = load_settings(data_dir=core.settings.data_dir, require_token=True)
+        app = create_app(dataclasses.replace(core.services(), settings=settings))
+        server = ApiServer(app=with_edge(app), listener=bind(0), stop_timeout_seconds=2)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, trust_env=False))
+
+        async def bearer(scope: str) -> dict[str, str]:
+            async with core.sessions() as db, db.begin():
+                made = await access.create_token(db, TokenIn(name=scope, scope=scope))
+            return {"Authorization": f"Bearer {made.token}"}
+
+        return http, {scope: await bearer(scope) for scope in ("read", "write", "admin")}
+
+    async def test_each_asks_for_what_it_says(self, asking) -> None:
+        """Or for the default; with less it is refused, by the gate, before anything of it runs."""
+        http, bearer = asking
+        for method, path, least in (
+            ("GET", "/items", "read"),
+            ("POST", "/items", "write"),
+            ("POST", "/find", "read"),
+            ("DELETE", "/items/00000000-0000-0000-0000-000000000000", "admin"),
+            ("GET", "/kept/a", "admin"),
+            ("GET", "/kept/%61", "admin"),
+            ("GET", "/nowhere", "read"),
+            ("POST", "/nowhere", "write"),
+        ):
+            asked = f"/modules/notes{path}"
+            refused = [
+                scope
+                for scope in bearer
+                if (await http.request(method, asked, headers=bearer[scope])).status_code == 403
+            ]
+            assert refused == list(bearer)[: list(bearer).index(least)], (method, path)
+            assert (await http.request(method, asked)).status_code == 401
+
+    async def test_a_websocket_asks_for_writing_unless_it_says_else(self, asking) -> None:
+        http, bearer = asking
+        for path, least in (("/any", "write"), ("/look", "read"), ("/kept/live", "admin")):
+            url = str(http.base_url).replace("http", "ws", 1).rstrip("/") + f"/modules/notes{path}"
+            answered = []
+            for headers in bearer.values():
+                try:
+                    async with connect(url, additional_headers=headers, proxy=None):
+                        answered.append(101)
+                except InvalidStatus as refused:
+                    answered.append(refused.response.status_code)
+            fewer = list(bearer).index(least)
+            assert answered == [403] * fewer + [101] * (3 - fewer), path
+
+    async def test_acts_of_administrators_are_told(self, asking) -> None:
+        """Those that change something, and a WebSocket over which they might."""
+        http, bearer = asking
+        made = await http.post("/modules/notes/items", json={"title": "a"}, headers=bearer["write"])
+        item = f"/modules/notes/items/{made.json()['id']}"
+        assert (await http.delete(item, headers=bearer["admin"])).status_code == 204
+        await http.get("/modules/notes/kept/a", headers=bearer["admin"])
+        url = str(http.base_url).replace("http", "ws", 1).rstrip("/") + "/modules/notes/kept/live"
+        async with connect(url, additional_headers=bearer["admin"], proxy=None):
+            pass
+        query = {"type": "admin.acted", "after": "0-0"}
+        told = (await http.get("/events", params=query, headers=bearer["read"])).json()["events"]
+        assert [(one["data"]["method"], one["data"]["path"]) for one in told] == [
+            ("DELETE", item),
+            ("WEBSOCKET", "/modules/notes/kept/live"),
+        ]
+        assert told[1]["data"]["status"] == 101
+
+    async def test_the_document_says_it(self, asking) -> None:
+        http, bearer = asking
+        paths = (await http.get("/openapi.json", headers=bearer["read"])).json()["paths"]
+        asked = {
+            (path.removeprefix("/modules/notes"), method): one["x-cos-scope"]
+            for path, item in paths.items()
+            if path.startswith("/modules/notes")
+            for method, one in item.items()
+        }
+        assert asked == {
+            ("/items", "get"): "read",
+            ("/items", "post"): "write",
+            ("/items/{item_id}", "get"): "read",
+            ("/items/{item_id}", "delete"): "admin",
+            ("/find", "post"): "read",
+            ("/kept/{name}", "get"): "admin",
+        }
+
+    def test_one_that_is_no_scope_keeps_the_package_out(self, install, here, settings) -> None:
+        """A word that was mistyped must not leave a route open."""
+        code = install("notes")
+        (code / "router.py").write_text(
+            (code / "router.py").read_text() + "\nfrom cos.module import needs\nneeds('open')\n"
+        )
+        assert "cannot ask for the scope 'open'" in trouble(settings, "notes")
 
 
 class TestNew:

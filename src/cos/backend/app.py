@@ -16,6 +16,7 @@ from cos.backend.access.audit import audit_into
 from cos.backend.access.router import router as access
 from cos.backend.auth.described import describe_access
 from cos.backend.auth.gate import Gate
+from cos.backend.auth.needs import needs_of
 from cos.backend.auth.policy import Policy
 from cos.backend.auth.scopes import Rules
 from cos.backend.cc.metrics import Requests, metrics_answer, registry_of
@@ -76,7 +77,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     added = getattr(services, "modules", ())  # none when the app is only described
     app.state.features = (*FEATURES, *(module.name for module in added))
-    app.state.rules = Rules()
+    app.state.rules = Rules(packages={module.name: list(needs_of(module)) for module in added})
     app.state.requests = Requests()
     app.state.metrics = registry_of(services, app.state.requests)
     app.state.viewers = Viewers()

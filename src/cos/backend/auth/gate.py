@@ -26,7 +26,7 @@ from cos.backend.auth.asked import Asked
 from cos.backend.auth.buckets import Buckets
 from cos.backend.auth.grants import NOBODY, THIS_MACHINE, Grant, Grants
 from cos.backend.auth.origin import is_loopback
-from cos.backend.auth.scopes import SAFE_METHODS, Rules, Scope
+from cos.backend.auth.scopes import SAFE_METHODS, WEBSOCKET, Rules, Scope
 from cos.backend.problems import cos_problem
 from cos.common import db
 from cos.errors import (
@@ -135,7 +135,8 @@ class Gate:
         try:
             asked = Asked(scope, self._policy.bounds)
             self._policy.origins.check(asked, websocket=websocket)
-            wanted = self._rules.scope_of(asked.method, asked.path)
+            method = WEBSOCKET if websocket else asked.method
+            wanted = self._rules.scope_of(method, asked.path)
             grant = await self._identify(asked, scope)
             self._check_rate(grant, scope)
             _check_scope(grant, wanted)
@@ -152,7 +153,7 @@ class Gate:
         scope[GRANT] = grant
         if grant.token_id is not None:
             answer.still_allowed = lambda: self._is_still_allowed(asked, scope, wanted)
-        act = self._act(grant, asked, scope)
+        act = self._act(grant, method, asked.path, scope)
         if act is None:
             await self._app(scope, receive, answer.send)
         else:
@@ -245,13 +246,13 @@ class Gate:
             response.headers["Retry-After"] = str(error.extra.get("retry_after_seconds", 1))
         await response(scope, receive, send)
 
-    def _act(self, grant: Grant, asked: Asked, scope: AsgiScope) -> Act | None:
+    def _act(self, grant: Grant, method: str, path: str, scope: AsgiScope) -> Act | None:
         """Give the act that a request is; None for one of which the log need not tell."""
-        if self._audit is None or not self._rules.is_administrative(asked.method, asked.path):
+        if self._audit is None or not self._rules.is_administrative(method, path):
             return None
-        if grant.token_id is None and not self._rules.is_silent(asked.path):
+        if grant.token_id is None and not self._rules.is_silent(path):
             return None  # nobody to name: what the act records of itself says all that is known
-        done = {"method": asked.method, "path": asked.path, "address": _address(scope)}
+        done = {"method": method, "path": path, "address": _address(scope)}
         return self._audit(grant, done, scope)
 
     def _telling(self, act: Act, asked: Asked, scope: AsgiScope, receive: Receive, send: Send) -> Send:
@@ -260,9 +261,10 @@ class Gate:
 
         async def told_first(message: Message) -> None:
             nonlocal given_up
-            if message["type"] == "http.response.start" and _was_done(message["status"]):
+            status = _status_in(message)
+            if status is not None and _was_done(status):
                 try:
-                    await act.tell(message["status"])
+                    await act.tell(status)
                 except CosError as error:
                     given_up = True
                     _log.error("audit_failed", path=asked.path, error=error.detail)
@@ -372,8 +374,15 @@ def _address(scope: AsgiScope) -> str:
     return client[0] if client else ""
 
 
+def _status_in(message: Message) -> int | None:
+    """Give the status with which an answer begins; None for what goes on or ends it."""
+    if message["type"] == "websocket.accept":
+        return HTTPStatus.SWITCHING_PROTOCOLS
+    return int(message["status"]) if message["type"] == "http.response.start" else None
+
+
 def _was_done(status: int) -> bool:
-    return HTTPStatus.OK <= status < HTTPStatus.BAD_REQUEST
+    return HTTPStatus.SWITCHING_PROTOCOLS <= status < HTTPStatus.BAD_REQUEST
 
 
 def _is_page(request: Request) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Stands for the method where a WebSocket is opened: what is sent over it may change anything.
+WEBSOCKET = "WEBSOCKET"
 
 
 class Scope(IntEnum):
@@ -64,6 +67,7 @@ RULES = (
     Rule("/ui/live/webhooks", ADMIN, ADMIN),
     Rule("/ui/live/access", ADMIN, ADMIN),
     Rule("/events", READ, WRITE),
+    Rule("/events/ws", READ, READ),
     Rule("/cc", READ, WRITE),
     Rule("/modules", READ, WRITE),
     Rule("/cc/ping", READ, READ),
@@ -83,12 +87,37 @@ _ADMINISTERS = (("/cc/modules", "/heartbeat"), (_SILENT, ""))
 _UNKNOWN = Rule("", READ, ADMIN)
 
 
+class Need(Protocol):
+    """What a route of a package asks for, see `needs`."""
+
+    def serves(self, method: str, path: str) -> bool:
+        """Say whether it would serve a request."""
+        ...
+
+    def scope_for(self, method: str) -> Scope:
+        """Give what it asks for."""
+        ...
+
+
+#: Under this stand the routes of packages.
+PACKAGES = "/modules/"
+
+
 class Rules:
     """The table, and what modules of other packages add to it."""
 
-    def __init__(self, extra: Iterable[Rule] = ()) -> None:
-        """Take the further rules; one for a path that is there already is ignored, so that nobody opens ours."""
+    def __init__(
+        self, extra: Iterable[Rule] = (), *, packages: Mapping[str, Sequence[Need]] | None = None
+    ) -> None:
+        """Take what is added.
+
+        Args:
+            extra: further rules; one for a path that is there already is ignored, so that nobody opens ours.
+            packages: by module, what its routes ask for, in the order in which they are tried; it counts for nothing
+                that is not mounted under that module.
+        """
         self._rules = {rule.path: rule for rule in (*extra, *RULES)}
+        self._packages = dict(packages or {})
 
     def rule_for(self, path: str) -> Rule | None:
         """Give the rule that names a path or the longest beginning of it; None when there is none.
@@ -106,7 +135,12 @@ class Rules:
         return found
 
     def scope_of(self, method: str, path: str) -> Scope:
-        """Give what a request asks for."""
+        """Give what a request asks for; of a WebSocket the method is `WEBSOCKET`."""
+        if path.startswith(PACKAGES):
+            name = path.removeprefix(PACKAGES).partition("/")[0]
+            for need in self._packages.get(name, ()):
+                if need.serves(method, path):
+                    return need.scope_for(method)
         rule = self.rule_for(path) or _UNKNOWN
         return rule.safe if method in SAFE_METHODS else rule.unsafe
 
