@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 _PARENT: Final = 1
 _START: Final = 19
+_STATE: Final = 0
 _PAGE: Final = resource.getpagesize()
+#: A process in the middle of a write to the disk stops only after it.
+_STILL_SECONDS: Final = 2.0
 
 
 def started(pid: int) -> int | None:
@@ -62,13 +66,17 @@ class Frozen:
         return {"members": _tree_of(wish)}
 
     def strike(self, note: Note) -> None:
-        """Stop the parents first, so that none is born in between."""
+        """Stop the parents first, so that none is born in between; return when each stands still."""
         for _ in range(3):
             members = tree(note["members"][0][0])
             for pid, start in members:
                 _send(pid, start, signal.SIGSTOP)
             if len(members) == len(tree(note["members"][0][0])):
-                return
+                break
+        # The kernel acts on a signal when it next has the process in hand, which on a busy machine takes a while.
+        until = time.monotonic() + _STILL_SECONDS
+        while any(_moves(pid, start) for pid, start in members) and time.monotonic() < until:
+            time.sleep(0.0005)
 
     def heal(self, note: Note) -> None:
         """Let them all go on."""
@@ -113,6 +121,11 @@ def _limit(pid: int, start: int, soft: int, hard: int) -> None:
     if sys.platform == "linux" and started(pid) == start:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
+
+
+def _moves(pid: int, start: int) -> bool:
+    fields = _fields(pid)
+    return fields is not None and int(fields[_START]) == start and fields[_STATE] not in "TtZX"
 
 
 def _tree_of(wish: Note) -> list[list[int]]:
