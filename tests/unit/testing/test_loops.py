@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 ASYNCIO = """
@@ -346,3 +348,45 @@ class TestSettings:
 
 def _flat(code: str) -> str:
     return "\n".join(line[4:] for line in code.splitlines())
+
+
+SCOPED = {
+    "anyio": """
+        import asyncio, pytest
+        pytestmark = pytest.mark.anyio
+        @pytest.fixture(scope="{scope}")
+        def anyio_backend(): return "asyncio"
+        @pytest.fixture(scope="{scope}")
+        async def thing(anyio_backend):
+            kept = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+            yield asyncio.get_running_loop()
+            kept.cancel()
+    """,
+    "pytest_asyncio": """
+        import asyncio, pytest, pytest_asyncio
+        pytestmark = pytest.mark.asyncio(loop_scope="{scope}")
+        @pytest_asyncio.fixture(scope="{scope}", loop_scope="{scope}")
+        async def thing():
+            kept = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+            yield asyncio.get_running_loop()
+            kept.cancel()
+    """,
+}
+
+
+@pytest.mark.parametrize("scope", ["function", "class", "module", "package", "session"])
+@pytest.mark.parametrize("runner", sorted(SCOPED))
+def test_every_scope_of_a_loop(run, runner, scope) -> None:
+    """What a fixture of the loop keeps is its own; what a test leaves is told, of that test alone."""
+    tests = """
+        class TestIt:
+            async def test_one(self, thing): assert thing is asyncio.get_running_loop()
+            async def test_leaving(self, thing): asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+            async def test_two(self, thing): assert thing is asyncio.get_running_loop()
+    """
+    plugin = {"anyio": "anyio.pytest_plugin", "pytest_asyncio": "pytest_asyncio.plugin"}[runner]
+    head = textwrap.dedent(SCOPED[runner]).format(scope=scope)
+    body = textwrap.dedent(tests)
+    result = run(head + body, runner=plugin, ini="[pytest]\ncos_loops = strict\n")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["ERROR test_it.py::TestIt::test_leaving - *TaskLeft: *"])
