@@ -23,6 +23,7 @@ from cos.backend.cc.metrics import Requests, metrics_answer, registry_of
 from cos.backend.cc.router import router as cc
 from cos.backend.cc.schemas import Status
 from cos.backend.dashboard.live import Viewers
+from cos.backend.dashboard.route import page_of
 from cos.backend.dashboard.router import router as dashboard
 from cos.backend.deps import Services, ServicesDep, services_of
 from cos.backend.edge import Edge
@@ -145,6 +146,11 @@ def with_edge(app: FastAPI) -> ASGIApp:
     """Wrap the app in its gate and its edge; what a server serves."""
     services: Services = app.state.services
     app.state.policy = Policy.of(services.settings)
+
+    async def shown(request: Request, error: Exception) -> Response:
+        request.scope["app"] = app  # as it would, had the gate let the request in
+        return await page_of(request, error)
+
     gate = Gate(
         app,
         policy=app.state.policy,
@@ -152,6 +158,7 @@ def with_edge(app: FastAPI) -> ASGIApp:
         rules=app.state.rules,
         most_body_bytes=lambda: services.settings.max_body_bytes,
         audit=audit_into(services.recorder),
+        shown=shown,
     )
     return Edge(gate if services.telemetry is None else Traced(gate, telemetry=services.telemetry))
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from cos.common import clock, ids
-from cos.errors import BadInput, TooLarge
+from cos.errors import BadInput, Forbidden, TooLarge
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,99}")
@@ -31,10 +31,17 @@ _decoder = msgspec.json.Decoder()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large the data of one event may be."""
+    """What may be recorded.
+
+    Attributes:
+        data_bytes: how large the data of one event may be, as JSON.
+        data_depth: how deep it may be nested.
+        reserved: types that are told by COS alone.
+    """
 
     data_bytes: int = 1024 * 1024
     data_depth: int = 64
+    reserved: frozenset[str] = frozenset()
 
 
 DEFAULT_LIMITS = Limits()
@@ -107,7 +114,7 @@ def new_event(
         time: when it happened, timezone-aware; now when absent.
         idempotency_key: the same key again gives back the first record; at most 200 characters.
         prompt: the prompt that caused it and its answer.
-        limits: how large the data may be.
+        limits: what may be recorded.
 
     Raises:
         BadInput: names what cannot be recorded and why.
@@ -130,6 +137,10 @@ def new_event(
         raise BadInput("The idempotency key is empty; leave it out or give it a value.")
     if prompt is not None:
         _check_prompt(prompt)
+    if type in limits.reserved:
+        raise Forbidden(
+            f"Events of the type {type} are told by COS itself; only an administrator may import them."
+        )
     kept = _encoded(data, limits) if raw_data is None else _checked(bytes(raw_data), limits)
     recorded_at = clock.now()
     return NewEvent(

@@ -18,9 +18,9 @@ from urllib.parse import parse_qs, quote
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 
-from cos.backend.auth import secret
+from cos.backend.auth import person, secret
 from cos.backend.auth.answer import Answer
 from cos.backend.auth.asked import Asked
 from cos.backend.auth.buckets import Buckets
@@ -59,7 +59,6 @@ _WRONG_BURST = 20
 _WRONG_PER_SECOND = 1.0
 _FORM_BYTES = 64 * 1024
 _LINES = (b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines", b"application/ndjson")
-_PAGES = ("/ui", "/docs")
 _NOT_TOLD = (
     "This was done, but the log could not be told who did it, for Postgres did not take the record: look before you "
     "do it again."
@@ -80,6 +79,10 @@ class Act(Protocol):
 
 #: Makes an act of a request: the grant, what is asked, and the request's scope.
 Audit = Callable[[Grant, Mapping[str, Any], "AsgiScope"], Act]
+
+
+#: Gives the page on which a person reads why the gate refused what the page asked for.
+Shown = Callable[[Request, CosError], Awaitable[Response]]
 
 
 def grant_of(request: Request) -> Grant:
@@ -105,6 +108,7 @@ class Gate:
         rules: Rules,
         most_body_bytes: Callable[[], int],
         audit: Audit | None = None,
+        shown: Shown | None = None,
     ) -> None:
         """Wrap the app.
 
@@ -115,6 +119,7 @@ class Gate:
             rules: what each path asks for.
             most_body_bytes: tells how large a body that is not a stream of lines may be now.
             audit: makes an act of what an administrator asks for, None where nobody is told.
+            shown: makes a page of a refusal, for who is known; None for a problem document, as programs get.
         """
         self._app = app
         self._policy = policy
@@ -122,6 +127,7 @@ class Gate:
         self._rules = rules
         self._most_body_bytes = most_body_bytes
         self._audit = audit
+        self._shown = shown
         self._rate = Buckets(per_second=policy.rate_per_second, burst=policy.rate_burst)
         self._wrong = Buckets(per_second=_WRONG_PER_SECOND, burst=_WRONG_BURST)
 
@@ -137,7 +143,7 @@ class Gate:
             self._policy.origins.check(asked, websocket=websocket)
             method = WEBSOCKET if websocket else asked.method
             wanted = self._rules.scope_of(method, asked.path)
-            grant = await self._identify(asked, scope)
+            grant = scope[GRANT] = await self._identify(asked, scope)
             self._check_rate(grant, scope)
             _check_scope(grant, wanted)
             signs_in = asked.path == SIGN_IN and asked.method == "POST"
@@ -150,7 +156,6 @@ class Gate:
         except CosError as error:
             await self._refuse(error, scope, receive, answer.send)
             return
-        scope[GRANT] = grant
         if grant.token_id is not None:
             answer.still_allowed = lambda: self._is_still_allowed(asked, scope, wanted)
         act = self._act(grant, method, asked.path, scope)
@@ -234,10 +239,18 @@ class Gate:
             request = Request({**scope, "type": "http", "method": "GET"})
         else:
             request = Request(scope)
-        if isinstance(error, Unauthorized) and _is_page(request):
+        if isinstance(error, Unauthorized) and person.asks_for_page(request):
             back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             away = RedirectResponse(f"{SIGN_IN}?next={quote(back, safe='')}", status_code=303)
             await away(scope, receive, send)
+            return
+        if (
+            self._shown is not None
+            and isinstance(error, Forbidden)
+            and person.reads(request, known=GRANT in request.scope)
+        ):
+            response = await self._shown(request, error)
+            await response(scope, receive, send)
             return
         response = cos_problem(request, error)
         if isinstance(error, Unauthorized):
@@ -383,10 +396,3 @@ def _status_in(message: Message) -> int | None:
 
 def _was_done(status: int) -> bool:
     return HTTPStatus.SWITCHING_PROTOCOLS <= status < HTTPStatus.BAD_REQUEST
-
-
-def _is_page(request: Request) -> bool:
-    path = request.url.path
-    shown = path == "/" or any(path == one or path.startswith(f"{one}/") for one in _PAGES)
-    asked_for = "text/html" in request.headers.get("accept", "")
-    return request.method == "GET" and shown and asked_for and request.headers.get("hx-request") is None

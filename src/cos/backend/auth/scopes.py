@@ -81,7 +81,7 @@ RULES = (
 
 #: What administers although a token that writes may do it: the beginning of the path, and what of it does not.
 _SILENT = "/cc/mem0/scratch/cleanup"
-_ADMINISTERS = (("/cc/modules", "/heartbeat"), (_SILENT, ""))
+_ADMINISTERS = (("/cc/modules", "/heartbeat"), ("/ui/modules", ""), (_SILENT, ""))
 
 #: For a path that no rule names: it is read like any other, and changed by nobody but an administrator.
 _UNKNOWN = Rule("", READ, ADMIN)

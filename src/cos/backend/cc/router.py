@@ -8,6 +8,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 import cos
+from cos.backend.auth.gate import grant_of
+from cos.backend.auth.reserved import limits_for
 from cos.backend.cc import health, ping, service
 from cos.backend.cc import redis_health as redis
 from cos.backend.cc.deps import CcDb
@@ -87,10 +89,10 @@ async def redis_health(services: ServicesDep) -> RedisHealth:
     return await redis.redis_health(services)
 
 
-@router.post("/debug/log", status_code=201, responses=problems(400, 413, 422, 503))
-async def debug_log(given: DebugLogIn, services: ServicesDep) -> DebugLogOut:
+@router.post("/debug/log", status_code=201, responses=problems(400, 403, 413, 422, 503))
+async def debug_log(given: DebugLogIn, request: Request, services: ServicesDep) -> DebugLogOut:
     """Record an event and read it back from its stream."""
-    return await service.debug_log(services, given)
+    return await service.debug_log(services, given, limits_for(grant_of(request), services.limits))
 
 
 @router.post("/modules", status_code=201, responses=problems(400, 409, 413, 422, 503))

@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from cos.backend.cc.health import WORDS
-from cos.backend.cc.logging import log_l1
+from cos.backend.cc.logging import LIMITS, log_l1
 from cos.backend.cc.redis_health import breaker_state
 from cos.backend.cc.schemas import (
     DeadLetters,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cos.backend.cc.logging import L1Ids
     from cos.backend.deps import Services
     from cos.common.session import Readable
+    from cos.memory.event import Limits
 
 READ_BACK_SECONDS = 2.0
 _READ_BACK_POLL_SECONDS = 0.002
@@ -149,10 +150,11 @@ async def _dead_letters(services: Services) -> list[DeadLetters]:
     ]
 
 
-async def debug_log(services: Services, given: DebugLogIn) -> DebugLogOut:
+async def debug_log(services: Services, given: DebugLogIn, limits: Limits) -> DebugLogOut:
     """Write an event in a transaction of its own, and follow it into its stream."""
     began = clock.monotonic()
     async with services.sessions() as db, db.begin():
+        db.info[LIMITS] = limits
         written = await log_l1(
             db,
             given.event_type,

@@ -13,6 +13,19 @@ from cos.memory import reader
 
 if TYPE_CHECKING:
     from cos.backend.dashboard.view import Asked
+    from cos.common.messages import Envelope
+
+
+class _By(msgspec.Struct):
+    name: str
+
+
+class _Told(msgspec.Struct):
+    by: _By
+    method: str
+    path: str
+    address: str | None = None
+
 
 #: Acts that the page shows, newest first.
 MOST_ACTS = 20
@@ -27,9 +40,15 @@ async def load(asked: Asked) -> dict[str, Any]:
     return {
         "ended": ended,
         "tokens": tokens,
-        "acts": [
-            {"id": one.id, "time": one.time, **msgspec.json.decode(one.data, type=dict)}
-            for one in told.events
-        ],
+        "acts": [act for one in told.events if (act := _act(one)) is not None],
         "asks_for_tokens": Policy.of(asked.services.settings).asks_for_tokens,
     }
+
+
+def _act(event: Envelope) -> dict[str, Any] | None:
+    """Read what an event tells; None for one that an import or an older version wrote in another shape."""
+    try:
+        told = msgspec.json.decode(event.data, type=_Told)
+    except msgspec.ValidationError:
+        return None
+    return {"id": event.id, "time": event.time, "told": told}

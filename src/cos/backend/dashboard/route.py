@@ -26,12 +26,13 @@ class PageRoute(BoundedRoute):
             try:
                 return await handle(request)
             except Exception as error:  # noqa: BLE001  (each is told, in the same words as the API's)
-                return await _page_of(request, error)
+                return await page_of(request, error)
 
         return shown
 
 
-async def _page_of(request: Request, error: Exception) -> Response:
+async def page_of(request: Request, error: Exception) -> Response:
+    """Show an error as a page; to htmx, which puts it into the page that is there, its sentence alone."""
     answer = await problems.answer(request, error)
     told = msgspec.json.decode(answer.body)
     heading, detail = told["title"].rstrip(".") + ".", told["detail"]

@@ -10,6 +10,8 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response, WebSocket
 from pydantic import BeforeValidator
 
+from cos.backend.auth.gate import grant_of
+from cos.backend.auth.reserved import limits_for
 from cos.backend.cc.schemas import written_out
 from cos.backend.deps import ReadDb, Services, ServicesDep, read_body
 from cos.backend.events import service
@@ -49,7 +51,7 @@ _POST_BODY: dict[str, Any] = {
             **answers("Receipt", "Receipts", "StreamReceipt"),
         },
         201: answers("Receipt", "Receipts"),
-        **problems(413, 415, 422, 503),
+        **problems(403, 413, 415, 422, 503),
     },
     openapi_extra=_POST_BODY,
 )
@@ -59,9 +61,10 @@ async def record_events(request: Request, services: ServicesDep) -> Response:
     The answer comes when they are durable. `idempotency_key` in an event, or the header `Idempotency-Key` for a single
     one, makes a repetition harmless: it gives back the first record, with status 200.
     """
+    limits = limits_for(grant_of(request), services.limits)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _LINES:
-        return _answer(200, await service.record_stream(services, request.stream()))
+        return _answer(200, await service.record_stream(services, request.stream(), limits=limits))
     if kind != _JSON:
         raise UnsupportedMediaType(
             f"The content type {ascii(kind)[:60]} is not taken; send application/json for one event or an array, "
@@ -69,9 +72,9 @@ async def record_events(request: Request, services: ServicesDep) -> Response:
         )
     body = await read_body(request)
     if body.lstrip()[:1] == b"[":
-        many = await service.record_array(services, body)
+        many = await service.record_array(services, body, limits=limits)
         return _answer(201 if many.recorded else 200, many)
-    one = await service.record_one(services, body, request.headers.get("idempotency-key"))
+    one = await service.record_one(services, body, request.headers.get("idempotency-key"), limits=limits)
     return _answer(200 if one.duplicate else 201, one, {"Location": f"/events/{one.id}"})
 
 

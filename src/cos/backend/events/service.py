@@ -39,13 +39,13 @@ def receipt(recorded: Recorded) -> Receipt:
     return Receipt(str(recorded.id), str(recorded.position), recorded.duplicate)
 
 
-async def record_one(services: Services, body: bytes, key: str | None) -> Receipt:
+async def record_one(services: Services, body: bytes, key: str | None, *, limits: Limits) -> Receipt:
     """Record the one event in a body."""
     given = _decode(_one, body, "The body")
-    return receipt(await services.recorder.record(given.checked(services.limits, key=key)))
+    return receipt(await services.recorder.record(given.checked(limits, key=key)))
 
 
-async def record_array(services: Services, body: bytes) -> Receipts:
+async def record_array(services: Services, body: bytes, *, limits: Limits) -> Receipts:
     """Record the events of an array in one transaction: all of them or none."""
     given: list[EventIn] = _decode(_many, body, "The body")
     if len(given) > MAX_ARRAY:
@@ -53,7 +53,6 @@ async def record_array(services: Services, body: bytes) -> Receipts:
             f"The array holds {len(given)} events; at most {MAX_ARRAY} are taken in one transaction. "
             "Send more as a stream of lines (application/x-ndjson)."
         )
-    limits = services.limits
     events = []
     for number, one in enumerate(given):
         try:
@@ -67,7 +66,7 @@ async def record_array(services: Services, body: bytes) -> Receipts:
     return Receipts(len(done) - repeated, repeated, [receipt(one) for one in done])
 
 
-async def record_stream(services: Services, chunks: AsyncIterable[bytes]) -> StreamReceipt:
+async def record_stream(services: Services, chunks: AsyncIterable[bytes], *, limits: Limits) -> StreamReceipt:
     """Record newline-delimited events as they arrive, in order, a batch a transaction.
 
     While one batch becomes durable the next is read and checked; never more than two are in memory.
@@ -78,7 +77,7 @@ async def record_stream(services: Services, chunks: AsyncIterable[bytes]) -> Str
     result = StreamReceipt()
     writing: asyncio.Task[list[Recorded]] | None = None
     try:
-        async for batch in _batches(chunks, services.limits):
+        async for batch in _batches(chunks, limits):
             if writing is not None:
                 result.add(await writing)
             writing = asyncio.create_task(services.recorder.record_many(batch), name="events:stream")

@@ -74,8 +74,12 @@ class Frozen:
             if len(members) == len(tree(note["members"][0][0])):
                 break
         # The kernel acts on a signal when it next has the process in hand, which on a busy machine takes a while.
-        until = time.monotonic() + _STILL_SECONDS
-        while any(_moves(pid, start) for pid, start in members) and time.monotonic() < until:
+        until = (
+            time.monotonic() + _STILL_SECONDS
+        )  # house: clock (a process of its own, that loads nothing of COS)
+        while (
+            any(_moves(pid, start) for pid, start in members) and time.monotonic() < until
+        ):  # house: clock (as above)
             time.sleep(0.0005)
 
     def heal(self, note: Note) -> None:

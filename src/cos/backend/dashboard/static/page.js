@@ -70,8 +70,9 @@
     clearTimeout(timer);
     const mine = source = new EventSource(address + location.search);
     mine.addEventListener("hello", (event) => {
-      if (boot && boot !== event.data) { location.reload(); return; }
-      boot = event.data;
+      // A secret that is shown is shown this once: its page is not loaded anew by itself.
+      if (boot && boot !== event.data && !$("#secret")) { location.reload(); return; }
+      boot ??= event.data;
       alive();
     });
     mine.addEventListener("beat", alive);
@@ -201,7 +202,7 @@
     document.body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) event.target.closest?.(".form-section form")?.reset(); });
     document.body.addEventListener("htmx:pushedIntoHistory", () => { close(); connect(); });
     window.addEventListener("popstate", () => location.reload());
-    window.addEventListener("pagehide", () => source?.close());
+    window.addEventListener("pagehide", () => { source?.close(); if ($("#secret")) $("#notice").replaceChildren(); });
     window.addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
