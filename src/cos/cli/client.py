@@ -77,7 +77,7 @@ def answer(response: httpx.Response) -> Any:
 
 
 def _address(settings: Settings) -> str:
-    run = DataFolder.open(settings.data_dir).read_run()
+    run = DataFolder.find(settings.data_dir).read_run()
     if run is None:
         raise NotRunning(f"COS is not running in {settings.data_dir}; start it with: cos up")
     return str(run["api"]["url"])

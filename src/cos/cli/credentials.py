@@ -69,7 +69,7 @@ def keep(settings: Settings, token: str) -> Path:
 
 
 def _file(settings: Settings) -> Path:
-    return DataFolder.open(settings.data_dir).path / FILE
+    return DataFolder.find(settings.data_dir).path / FILE
 
 
 def _read(path: Path, *, must: bool) -> str | None:

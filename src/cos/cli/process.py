@@ -124,8 +124,9 @@ def doctor(
 
     given = settings(data_dir=data_dir, port=port)
     if fix:
-        for line in [*mend(given), *asyncio.run(mend_positions(given))]:
-            say(line) if not as_json else fail(line)
+        for work in (lambda: mend(given), lambda: asyncio.run(mend_positions(given))):
+            for line in _tried(work):
+                say(line) if not as_json else fail(line)
     findings = asyncio.run(examine(given))
     if as_json:
         show_json([finding.as_dict() for finding in findings])
@@ -136,6 +137,16 @@ def doctor(
         )
     if not all(one.ok for one in findings):
         raise typer.Exit(_NOT_WELL)
+
+
+def _tried(work: Callable[[], list[str]]) -> list[str]:
+    """Give what was done, or the sentence that says why it was not: the checks that follow say more."""
+    from cos.errors import CosError
+
+    try:
+        return work()
+    except CosError as error:
+        return [error.detail]
 
 
 def version(as_json: Json = False) -> None:

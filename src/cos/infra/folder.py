@@ -23,7 +23,7 @@ MIN_FREE_BYTES: Final = 128 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFolder:
-    """One writable folder with room in it, private to this account; build it with `open`."""
+    """One writable folder with room in it, private to this account; built with `open`, or `find` to look only."""
 
     path: Path
     sockets: Path
@@ -56,6 +56,22 @@ class DataFolder:
         except OSError as error:
             _refuse(path, error)
         return folder
+
+    @classmethod
+    def find(cls, path: Path) -> DataFolder:
+        """Name a folder for who only looks: makes nothing, and needs no room, so it works where the disk is full too.
+
+        Raises:
+            FolderNotWritable: there can be none, for a file stands in its place, or nobody may look there.
+        """
+        path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  (resolve() needs the folder to exist)
+        try:
+            if any(one.exists() and not one.is_dir() for one in (path, *path.parents)):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+            path = path.resolve()
+        except OSError as error:
+            _refuse(path, error)
+        return cls(path=path, sockets=path / "sockets")
 
     @property
     def postgres(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -53,8 +54,13 @@ class FolderLock:
             holder = _holder(read_object(path), read_run())
             self.close()
             raise AlreadyRunning(_sentence(path, holder), **holder) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps({"pid": os.getpid(), **description}).encode(), 0)
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps({"pid": os.getpid(), **description}).encode(), 0)
+        except OSError as error:
+            # The lock is ours without a word about it: who makes room on a full disk needs it, too.
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(self._hold(os.open(keep, os.O_RDONLY | os.O_CLOEXEC)), fcntl.LOCK_SH | fcntl.LOCK_NB)
 

@@ -139,7 +139,7 @@ def stop(settings: Settings) -> int:
         NotRunning: there is none.
         ServerFailed: it did not end in time.
     """
-    folder = DataFolder.open(settings.data_dir)
+    folder = DataFolder.find(settings.data_dir)
     run = folder.read_run()
     process = None if run is None else running_process(run)
     if process is None:
@@ -164,7 +164,7 @@ def reload(data_dir: Path) -> int:
     Raises:
         NotRunning: there is none.
     """
-    folder = DataFolder.open(data_dir)
+    folder = DataFolder.find(data_dir)
     run = folder.read_run()
     process = None if run is None else running_process(run)
     try:

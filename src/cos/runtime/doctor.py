@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from cos.config import Settings
 
 _LOW_BYTES = 1024**3
+#: What the database has and the server's files have not: it fails where it is used, or after the next upgrade.
+_MISSING_EXTENSIONS = """
+    SELECT extname FROM pg_extension
+    WHERE extname NOT IN (SELECT name FROM pg_available_extensions) ORDER BY extname
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,11 @@ async def examine(settings: Settings) -> list[Finding]:
         _tried("Redis binary", lambda: read_version(find_redis_server())),
     ]
     findings += [
-        Finding("data folder", ok=False, found=fault.found, advice="cos doctor --fix mends it")
-        for fault in faults(settings)
+        Finding("data folder", ok=False, found=fault.found, advice=fault.advice) for fault in faults(settings)
     ]
     folder = _tried("data folder", lambda: str(DataFolder.open(settings.data_dir).path))
     findings.append(folder)
-    if not folder.ok:
+    if not folder.ok and not settings.data_dir.expanduser().is_dir():
         return findings
     findings.append(_disk(settings))
     state = await status(settings)
@@ -72,7 +76,7 @@ async def examine(settings: Settings) -> list[Finding]:
             " ".join(state["causes"]),
         )
     )
-    findings.append(await _migrated(state["postgres"]["url"]))
+    findings += await _database(state["postgres"]["url"])
     return findings
 
 
@@ -109,18 +113,26 @@ async def _given(name: str, url: str) -> Finding:
     return Finding(f"given {name}", ok=True, found="answers")
 
 
-async def _migrated(url: str) -> Finding:
+async def _database(url: str) -> list[Finding]:
     try:
         connection = await db.connect(url, name="cos doctor")
     except CosError as error:
-        return Finding("database", ok=False, found="not reachable", advice=error.detail)
+        return [Finding("database", ok=False, found="not reachable", advice=error.detail)]
     try:
         revision = await connection.fetchval("SELECT version_num FROM public.alembic_version")
+        missing = [row["extname"] for row in await connection.fetch(_MISSING_EXTENSIONS)]
     finally:
         await connection.close(timeout=2)
-    return Finding(
-        "database",
-        revision == HEAD,
-        f"revision {revision}",
-        "" if revision == HEAD else "restart COS to migrate it",
-    )
+    advice = "" if revision == HEAD else "restart COS to migrate it"
+    findings = [Finding("database", revision == HEAD, f"revision {revision}", advice)]
+    if missing:
+        names = ", ".join(missing)
+        findings.append(
+            Finding(
+                "extensions",
+                ok=False,
+                found=f"{names} is used by the database, and this Postgres does not bring it",
+                advice="install it for this Postgres, or drop it with: DROP EXTENSION",
+            )
+        )
+    return findings

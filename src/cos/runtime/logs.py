@@ -28,7 +28,7 @@ def show(settings: Settings, part: str, *, lines: int, follow: bool, say: Callab
     """
     if part not in PARTS:
         raise BadInput(f"There is no log {part!r}; there are {', '.join(PARTS)}.")
-    path = DataFolder.open(settings.data_dir).logs / f"{part}.log"
+    path = DataFolder.find(settings.data_dir).logs / f"{part}.log"
     if not path.exists():
         hint = " (it is written by: cos up --detach)" if part == "cos" else ""
         raise NotFound(f"There is no log {path} yet{hint}.")

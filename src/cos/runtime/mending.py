@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import signal
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,11 +16,14 @@ import psutil
 
 from cos.common import clock
 from cos.errors import AlreadyRunning
+from cos.infra.account import give
 from cos.infra.folder import DataFolder
 from cos.infra.leftovers import end_leftovers, find_leftovers
 from cos.infra.lock import read_object
 from cos.infra.rotation import set_aside
 from cos.runtime.detach import running_process
+from cos.runtime.fault import Fault
+from cos.runtime.pausing import paused
 
 if TYPE_CHECKING:
     from cos.config import Settings
@@ -35,19 +39,6 @@ _SOCKETS: Final = {
 _UNFINISHED: Final = ("postgres.new-*", "restoring-*", "run.json.new", "logs/*.log.new")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """Something that is not as it should be.
-
-    Attributes:
-        found: it, in words.
-        mend: does away with it and says what it did.
-    """
-
-    found: str
-    mend: Callable[[], str]
-
-
 def faults(settings: Settings) -> list[Fault]:
     """Look at the data folder; changes nothing. A folder that is not there yet has no faults.
 
@@ -57,7 +48,12 @@ def faults(settings: Settings) -> list[Fault]:
     if not path.is_dir():
         return []
     found = list(_permissions(path, settings))
-    if not _in_use(path):
+    if any(not os.access(one, os.R_OK | os.W_OK | os.X_OK) for one in _folders(path)):
+        return found + list(_foreign(path))  # what is behind them cannot be seen before they are mended
+    found += _foreign(path)
+    if _in_use(path):
+        found += paused(path)
+    else:
         found += [*_stale(path), *_unfinished(path), *_processes(path), *_no_cluster(path)]
     return found + list(_long_logs(path, settings))
 
@@ -69,10 +65,10 @@ def mend(settings: Settings) -> list[str]:
         AlreadyRunning: a COS has come to the folder meanwhile; nothing more was done.
         CosError: the folder cannot be written.
     """
-    done = [fault.mend() for fault in _permissions(settings.data_dir.expanduser(), settings)]
+    done = [one.mend() for one in _permissions(settings.data_dir.expanduser(), settings) if one.mend]
     lock = _owned(settings)
     try:
-        done += [fault.mend() for fault in faults(settings)]
+        done += [one.mend() if one.mend else f"{one.found}: {one.advice}" for one in faults(settings)]
     finally:
         if lock is not None:
             lock.close()
@@ -84,7 +80,8 @@ def _owned(settings: Settings) -> FolderLock | None:
     if not settings.data_dir.expanduser().is_dir():
         return None
     try:
-        return DataFolder.open(settings.data_dir).lock({"since": clock.now().isoformat()})
+        # Not opened: what is mended may be what keeps it from being opened, or what fills the disk.
+        return DataFolder.find(settings.data_dir).lock({"since": clock.now().isoformat()})
     except AlreadyRunning:
         return None
 
@@ -97,11 +94,18 @@ def _in_use(path: Path) -> bool:
 def _permissions(path: Path, settings: Settings) -> Iterator[Fault]:
     if not path.is_dir():
         return
-    sockets = [path / "sockets"]
-    files = [one for one in (path / "run.json", path / "cos.toml", settings.config) if one is not None]
-    for one in (path, *(path / name for name in ("redis", "logs", "postgres")), *sockets, *files):
+    inside = (path / "run.json", path / "cos.toml") if os.access(path, os.X_OK) else ()
+    files = [one for one in (*inside, settings.config) if one is not None]
+    for one in (*_folders(path), *files):
         mode = stat.S_IMODE(one.stat().st_mode) if one.exists() and not one.is_symlink() else 0
         others = mode & _OPEN_TO_OTHERS
+        own = stat.S_IRWXU if one.is_dir() else stat.S_IRUSR | stat.S_IWUSR
+        if one.exists() and not one.is_symlink() and own & ~mode:
+            yield Fault(
+                found=f"{one} cannot be used by its own account (mode {mode:04o})",
+                mend=partial(_give_back, one, mode | own),
+            )
+            mode |= own
         # Who may look into the data folder itself is the owner's choice; to change it is nobody else's.
         allowed = _OPEN_TO_OTHERS & ~stat.S_IWOTH if one == path else 0
         if others & ~allowed:
@@ -109,6 +113,45 @@ def _permissions(path: Path, settings: Settings) -> Iterator[Fault]:
                 found=f"{one} is open to other accounts (mode {mode:04o})",
                 mend=partial(_close, one, mode, allowed),
             )
+
+
+def _folders(path: Path) -> list[Path]:
+    """Give the folder and those in it that are there."""
+    inner = (path / name for name in ("redis", "logs", "postgres", "sockets"))
+    return [path, *(one for one in inner if one.is_dir())] if os.access(path, os.X_OK) else [path]
+
+
+def _give_back(path: Path, mode: int) -> str:
+    path.chmod(mode)
+    return f"{path} can be used again"
+
+
+def _foreign(path: Path) -> Iterator[Fault]:
+    """Find what belongs to another account than the folder does: somebody ran COS there as another one."""
+    owner = path.stat().st_uid
+    looked = [one for one in _folders(path) if os.access(one, os.R_OK | os.X_OK)]
+    for one in sorted(inner for folder in looked for inner in folder.iterdir()):
+        uid = one.lstat().st_uid
+        # Where root may not rename itself in a namespace, Postgres has an account of its own.
+        if uid == owner or (owner == 0 and one.is_relative_to(path / "postgres")):
+            continue
+        found = f"{one} belongs to the account {_account(uid)}, the data folder to {_account(owner)}"
+        if os.geteuid() == 0:
+            yield Fault(found=found, mend=partial(_chowned, one, owner))
+        else:
+            yield Fault(found=found, mend=None, advice=f"run: sudo chown -R {_account(owner)} {path}")
+
+
+def _chowned(path: Path, owner: int) -> str:
+    give(path, (owner, path.parent.stat().st_gid))
+    return f"{path} belongs to the account {_account(owner)} now"
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _close(path: Path, mode: int, allowed: int) -> str:

@@ -23,7 +23,7 @@ async def status(settings: Settings) -> dict[str, Any]:
 
     `health` is `ok`, `degraded` (it records, but something in `causes` does not work) or `down`.
     """
-    folder = DataFolder.open(settings.data_dir)
+    folder = DataFolder.find(settings.data_dir)
     run = folder.read_run()
     if run is None or running_process(run) is None:
         return _stopped(str(folder.path))

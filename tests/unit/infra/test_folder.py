@@ -15,6 +15,23 @@ from cos.infra import folder as folder_module
 from cos.infra.folder import DataFolder
 
 
+class TestFind:
+    def test_it_makes_and_checks_nothing(self, tmp_path, monkeypatch):
+        """Whoever only looks must be able to where the disk is full, or nothing is there."""
+        full = shutil.disk_usage(tmp_path)._replace(free=0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: full)
+
+        assert DataFolder.find(tmp_path / "none").read_run() is None
+        assert list(tmp_path.iterdir()) == []
+
+    def test_it_is_the_folder_that_is_opened(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        opened = DataFolder.open(tmp_path / "d")
+        (tmp_path / "link").symlink_to("d")
+
+        assert DataFolder.find(Path("link")).path == opened.path
+
+
 class TestOpen:
     def test_new_folder_is_private_with_its_parents_made(self, tmp_path):
         folder = DataFolder.open(tmp_path / "a" / "b")

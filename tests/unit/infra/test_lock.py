@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -50,6 +52,24 @@ def test_run_state_of_an_earlier_owner_is_not_taken_for_this_one(folder, owner):
         folder.lock({})
 
     assert "8123" not in caught.value.detail
+
+
+def test_a_full_disk_keeps_nobody_from_it(folder, monkeypatch):
+    """Only who holds it cannot be read then; another error is one."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with folder.lock({}), pytest.raises(AlreadyRunning):
+        folder.lock({})
+
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(os, "pwrite", broken)
+    with pytest.raises(FolderNotWritable, match="input/output error"):
+        folder.lock({})
 
 
 @pytest.mark.parametrize("content", [b"", b'{"pid":', b"[]"])

@@ -218,6 +218,23 @@ class TestBody:
             server.go_on.set()
             assert await answer_of(reader) == (200, b"0")
 
+    async def test_a_next_head_has_time_until_the_answer_is_given(self, start, eventually) -> None:
+        """It came early, and nobody reads it before."""
+        server = await start(LAZY)
+        async with server.talk() as (reader, writer):
+            writer.write(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
+            async with asyncio.timeout(30):
+                await server.entered.wait()
+            writer.write(b"GET /ne")
+
+            async def begun() -> bool:
+                return server.connection._head_began is not None
+
+            await eventually(begun)
+            assert server.connection.late(asyncio.get_running_loop().time() + 6000) is None
+            server.go_on.set()
+            assert await answer_of(reader) == (200, b"0")
+
 
 class TestPatience:
     async def test_looks_at_our_connections_alone(self) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
+import sys
+from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
 
 from cos.config import Settings, load_settings
+from cos.errors import DiskFull
 from cos.infra.binaries import find_redis_server
 from cos.infra.folder import DataFolder
 from cos.infra.postgres import EmbeddedPostgres
@@ -106,6 +110,84 @@ class TestFaults:
         mend(given)
         assert (folder.logs / "cos.log").stat().st_size == 0
         assert found(given) == []
+
+    def test_what_its_own_account_cannot_use(self, given, folder) -> None:
+        """Somebody was too careful: COS would not start."""
+        (folder.path / "cos.toml").write_text("port = 1")
+        (folder.path / "cos.toml").chmod(0o400)
+        folder.logs.chmod(0o500)
+        folder.redis.chmod(0o005)
+        said = found(given)
+        assert f"{folder.logs} cannot be used by its own account (mode 0500)" in said
+        assert len([one for one in said if "own account" in one]) == 3
+        mend(given)
+        assert found(given) == []
+        modes = [stat.S_IMODE(one.stat().st_mode) for one in (folder.logs, folder.redis)]
+        assert modes == [0o700, 0o700]
+        assert stat.S_IMODE((folder.path / "cos.toml").stat().st_mode) == 0o600
+
+    @pytest.mark.parametrize("root", [True, False])
+    def test_what_belongs_to_another_account(self, given, folder, monkeypatch, root) -> None:
+        """Root gives it back; anybody else is told what to run, and nothing is touched."""
+        log = folder.logs / "redis.log"
+        log.touch(mode=0o600)
+        real, given_to = Path.lstat, []
+
+        def lstat(path: Path) -> os.stat_result:
+            found = real(path)
+            if path != log or given_to:
+                return found
+            return os.stat_result((*found[:4], found.st_uid + 4321, *found[5:]))
+
+        monkeypatch.setattr(Path, "lstat", lstat)
+        monkeypatch.setattr(os, "geteuid", lambda: 0 if root else folder.path.stat().st_uid + 1)
+        monkeypatch.setattr(os, "chown", lambda path, *owner, **_: given_to.append((Path(path), owner[0])))
+        owner = folder.path.stat().st_uid
+        [fault] = [one for one in faults(given) if str(log) in one.found]
+        assert "belongs to the account" in fault.found
+        if root:
+            assert fault.mend is not None
+            assert "belongs to the account" in fault.mend()
+            assert given_to == [(log, owner)]
+        else:
+            assert fault.mend is None
+            assert fault.advice.startswith("run: sudo chown -R ")
+            assert given_to == []
+
+    def test_on_a_full_disk_what_is_rubbish_goes(self, given, folder, monkeypatch) -> None:
+        """That there is no room is no reason not to make some."""
+        (folder.path / "postgres.new-abc").mkdir()
+        full = shutil.disk_usage(folder.path)._replace(free=0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: full)
+        with pytest.raises(DiskFull):
+            DataFolder.open(folder.path)
+        assert len(mend(given)) == 1
+        assert found(given) == []
+
+    def test_what_is_paused_of_a_running_cos(self, given, folder) -> None:
+        """COS itself and a child of it: named with their processes, and continued."""
+        program = "import subprocess, sys; c = subprocess.Popen(['sleep', '600']); print(c.pid, flush=True); c.wait()"
+        cos = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        child = psutil.Process(int(cos.stdout.readline()))
+        whole = psutil.Process(cos.pid)
+        try:
+            folder.write_run({"pid": cos.pid, "created": whole.create_time()})
+            assert found(given) == []
+            for one in (whole, child):
+                one.suspend()
+            while {one.status() for one in (whole, child)} != {psutil.STATUS_STOPPED}:
+                assert cos.poll() is None
+            assert found(given) == [
+                f"COS is paused (process {cos.pid})",
+                f"sleep is paused (process {child.pid})",
+            ]
+            assert mend(given) == ["COS goes on", "sleep goes on"]
+            assert found(given) == []
+        finally:
+            for one in (child, whole):
+                one.kill()
+            cos.wait()
+            cos.stdout.close()
 
     def test_where_a_cos_runs(self, given, folder) -> None:
         """What is its own is no fault and is left alone."""
