@@ -74,12 +74,8 @@ class Frozen:
             if len(members) == len(tree(note["members"][0][0])):
                 break
         # The kernel acts on a signal when it next has the process in hand, which on a busy machine takes a while.
-        until = (
-            time.monotonic() + _STILL_SECONDS
-        )  # house: clock (a process of its own, that loads nothing of COS)
-        while (
-            any(_moves(pid, start) for pid, start in members) and time.monotonic() < until
-        ):  # house: clock (as above)
+        until = _now() + _STILL_SECONDS
+        while any(_moves(pid, start) for pid, start in members) and _now() < until:
             time.sleep(0.0005)
 
     def heal(self, note: Note) -> None:
@@ -125,6 +121,10 @@ def _limit(pid: int, start: int, soft: int, hard: int) -> None:
     if sys.platform == "linux" and started(pid) == start:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
+
+
+def _now() -> float:
+    return time.monotonic()  # house: clock (a process of its own, that loads nothing of COS)
 
 
 def _moves(pid: int, start: int) -> bool:
