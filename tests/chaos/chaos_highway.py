@@ -60,9 +60,10 @@ clock._current = JumpingClock()
 mutants.apply(os.environ.get("CHAOS_MUTANT", ""))
 
 
-def note(group: str, events: list[Event[Work]]) -> None:
+def note(group: str, events: list[Event[Work]], began: int = 0) -> None:
+    now = time.monotonic_ns()
     text = "".join(
-        f"{time.monotonic_ns()} {group} {one.data.token} {one.position} {one.attempt}\n" for one in events
+        f"{now} {group} {one.data.token} {one.position} {one.attempt} {began or now}\n" for one in events
     )
     os.write(_FILE, text.encode())
 
@@ -81,9 +82,10 @@ async def batch(events: list[Event[Work]]) -> None:
 
 @highway.subscriber(group="ordered", ordered=True, concurrency=4, **QUICK)
 async def ordered(event: Event[Work]) -> None:
+    began = time.monotonic_ns()
     # The later ones are the quicker ones: without order they overtake.
     await asyncio.sleep(0.001 * (5 - event.position.seq % 5))  # house: sleep (as above)
-    note("ordered", [event])
+    note("ordered", [event], began)
 
 
 @highway.subscriber(group="picky", concurrency=2, **QUICK)

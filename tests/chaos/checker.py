@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from producers import Model
     from rig import Rig
 
+#: A third of the lease of an owner: a call that lasts longer was stopped in its middle, with its process.
+STOPPED_SECONDS = 0.3
 GROUPS = ("plain", "batch", "ordered", "picky")
 Place = tuple[int, int]
 
@@ -40,6 +42,15 @@ _LOG = """
 """
 
 
+class Call(NamedTuple):
+    """One call of the ordered group's handler, in seconds of the clock that all processes share."""
+
+    began: float
+    ended: float
+    process: str
+    place: Place
+
+
 class Checker:
     """Looks at everything and names each promise that does not hold."""
 
@@ -48,6 +59,7 @@ class Checker:
         self._model = model
         self._offsets: dict[Path, int] = {}
         self._seen: dict[str, list[tuple[int, str, Place]]] = {group: [] for group in GROUPS}
+        self._calls: list[Call] = []
         self.shortened: set[str] = set()
 
     async def violations(self) -> list[str]:
@@ -137,7 +149,24 @@ class Checker:
                 found.append(f"group ordered handled {token} at {place} after {last}, of the same subject")
             had.add(place)
             lanes[lane] = (max(last, place), had)
-        return found
+        return [*found, *self._one_process_a_module(events)]
+
+    def _one_process_a_module(self, events: dict[Place, Row]) -> Iterator[str]:
+        """Look for calls of two processes at once; one stopped in mid-call cannot know it."""
+        last: dict[str, Call] = {}
+        for call in sorted(one for one in self._calls if one.ended - one.began < STOPPED_SECONDS):
+            if call.place not in events:
+                continue
+            module = events[call.place].module
+            before = last.get(module)
+            if before is not None and before.process != call.process and call.began < before.ended:
+                yield (
+                    f"two processes handled {module} for group ordered at once: {before.process} {before.place}, and "
+                    f"{call.process} {call.place} {before.ended - call.began:.4f} s before that had ended"
+                )
+                return
+            if before is None or call.ended > before.ended:
+                last[module] = call
 
     def _read_seen(self) -> None:
         new = False
@@ -147,8 +176,10 @@ class Checker:
                 text = file.read()
                 self._offsets[path] = file.tell()
             for line in text.decode().splitlines():
-                at, group, token, position, _attempt = line.split()
+                at, group, token, position, _attempt, began = line.split()
                 self._seen[group].append((int(at), token, _place(position)))
+                if group == "ordered":
+                    self._calls.append(Call(int(began) / 1e9, int(at) / 1e9, path.stem, _place(position)))
                 new = True
         if new:
             for lines in self._seen.values():

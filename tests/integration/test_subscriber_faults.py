@@ -91,6 +91,30 @@ async def process(core: Core) -> Any:
         yield start
 
 
+class Alone:
+    """A handler's act that shows how many are at it at once; the first call never ends by itself."""
+
+    def __init__(self) -> None:
+        self.at_work = self.most = 0
+        self.holds = True
+        self.order: list[int] = []
+
+    async def act(self, n: int) -> None:
+        self.at_work += 1
+        self.most = max(self.most, self.at_work)
+        try:
+            await (asyncio.Event().wait() if self.holds else asyncio.sleep(0))
+            self.order.append(n)
+        finally:
+            self.at_work -= 1
+
+
+@pytest.fixture
+def alone() -> Alone:
+    """One act for all processes of a test."""
+    return Alone()
+
+
 @pytest.fixture
 def until(eventually) -> Callable[..., Any]:
     """Wait until a plain condition holds."""
@@ -197,6 +221,45 @@ class TestForgetting:
         await core.redis.flushall()
         await core.recorder.record_many([event(n, subject="s") for n in range(5, 10)])
         await until(lambda: one.seen[-1:] == [9])
+
+    async def test_no_two_processes_are_at_an_ordered_group_at_once(
+        self, core: Core, process, until, alone: Alone
+    ) -> None:
+        """Who had the stream loses it, and with it the call under way; it begins again before anybody else may."""
+        one = await process(ordered=True, act=alone.act)
+        await core.recorder.record_many([event(n, subject="s") for n in range(10)])
+        await until(lambda: alone.at_work == 1)
+        two = await process(ordered=True, act=alone.act)
+        alone.holds = False
+        await core.redis.flushall()
+        await until(lambda: 9 in one.seen + two.seen)
+        assert (alone.most, alone.order[-10:]) == (1, list(range(10)))
+
+    async def test_who_cannot_say_that_it_lives_stops_before_another_begins(
+        self, core: Core, process, until, alone: Alone
+    ) -> None:
+        """It has no turn in which it could hear that another has its stream: only its clock tells it."""
+        one = await process(ordered=True, act=alone.act)
+        await core.recorder.record_many([event(n, subject="s") for n in range(10)])
+        await until(lambda: alone.at_work == 1)
+        for looper in one.consumers._loopers:
+            await looper.stop()
+        alone.holds = False
+        two = await process(ordered=True, act=alone.act)
+        await until(lambda: two.seen == list(range(10)))
+        assert (alone.most, one.seen) == (1, [])
+
+    async def test_a_first_start_and_one_after_a_stop_wait_for_no_lease(
+        self, core: Core, process, until
+    ) -> None:
+        one, two = [await process(ordered=True, claim_seconds=1000.0) for _ in range(2)]
+        await core.recorder.record_many([event(n, subject="s") for n in range(5)])
+        await until(lambda: sorted(one.seen + two.seen) == list(range(5)))
+        await one.stop()
+        await two.stop()
+        last = await process(ordered=True, claim_seconds=1000.0)
+        await core.recorder.record_many([event(n, subject="s") for n in range(5, 10)])
+        await until(lambda: last.seen == list(range(5, 10)))
 
     async def test_entries_trimmed_before_they_were_read_come_from_the_log(
         self, core: Core, process, until, eventually, stream_of

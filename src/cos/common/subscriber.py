@@ -22,8 +22,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from cos.common import clock, ids
 from cos.common import redis as redis_client
-from cos.common.subscriber_group import PRELUDE, Group
+from cos.common.subscriber_group import PRELUDE, Group, Seen
 from cos.common.subscriber_keeper import Keeper
+from cos.common.subscriber_lease import Lease
 from cos.common.subscriber_policy import Desk, Graves, Message, Policy, Source, Stream
 from cos.common.subscriber_work import Work
 from cos.common.wire import Wire
@@ -83,6 +84,8 @@ class Subscriber:
         self._group = Group(wire=self._wire, name=name, consumer=consumer, gaps=gaps, ordered=policy.ordered)
         self._lock = asyncio.Lock()
         self._awake = asyncio.Event()
+        lease_seconds = policy.claim_seconds if policy.ordered else None
+        self._lease = Lease(seconds=lease_seconds, lapsed=self._lapse)
         self.work = Work(
             name=name,
             desk=desk,
@@ -91,12 +94,14 @@ class Subscriber:
             begin=self._begin,
             restore=lambda message: source.at(message.stream, message.id.decode()),
             wake=self._awake.set,
+            may_begin=self._lease.is_valid,
         )
         self.keeper = Keeper(
             group=Group(wire=self._keeping_wire, name=name, consumer=consumer, gaps=gaps),
             source=source,
             redis_url=redis_url,
             created=self._awake.set,
+            lease_seconds=lease_seconds,
         )
         self._streams: Sequence[Stream] = ()
         self._readable: list[Stream] = []
@@ -118,6 +123,7 @@ class Subscriber:
             await self._round()
         except (RedisError, OSError) as error:
             self._is_lost = True
+            self._owned_at = float("-inf")  # it may come back without its memory
             await self._stop_waiting()
             raise redis_client.connect_error(self._redis_url, error) from error
         return 0
@@ -130,6 +136,7 @@ class Subscriber:
         """End: finish the calls under way within the limit, give back the rest for others to take at once."""
         await self._stop_waiting()
         await self.work.drain(self.policy.drain_seconds)
+        self._lease.close()
         with suppress(*redis_client.LOST):
             async with asyncio.timeout(redis_client.COMMAND_TIMEOUT_SECONDS):
                 await self._group.settle(self.work.take_done())
@@ -172,22 +179,53 @@ class Subscriber:
             self._is_lost = False
 
     async def _own(self) -> None:
-        """Ask for the streams of an ordered group; what the owner before has left comes before anything new."""
+        """Ask for the streams of an ordered group; what the owner before has left comes before anything new.
+
+        One that was lost is asked for again only when nothing of it is at work here any more: who has it anew begins
+        at its place there, and nothing that was read before may come in between.
+        """
+        if not self._lease.is_valid():
+            self._lapse()
+        self._let_go_but(self._readable)
         asked_at = clock.monotonic()
-        lease_seconds = self.policy.claim_seconds
-        ours, new = await self._locked(lambda: self._group.own(self._streams, lease_seconds=lease_seconds))
-        for stream in [one for one in self._readable if one not in ours]:
-            self.work.drop([(m.key, m.id) for m in self.work.waiting(stream)])
+        asked = [one for one in self._streams if one in self._readable or not self.work.is_busy_with(one)]
+        owned = await self._locked(
+            lambda: self._group.own(asked, lease_seconds=self.policy.claim_seconds, marks=self._lease.marks)
+        )
+        is_valid = self._lease.is_valid()
+        self._lease.answered(owned, asked, asked_at=asked_at)
+        if not is_valid:
+            self._lapse()
+        lost = self._let_go_but(owned.ours)
+        new = [one for one in owned.ours if one not in self._readable]
+        self._readable = [one for one in self._readable if one in owned.ours]
+        if lost or new:
+            await self._stop_waiting()
+        for stream in lost:
             for key in (stream.key, stream.refill):
                 await self._locked(partial(self._group.park, key, []))
-        if ours != self._readable:
-            await self._stop_waiting()
         for stream in new:
             for key in (stream.refill, stream.key):
                 await self._claim(stream, key, idle_seconds=0.0)
+        if owned.forgotten:
+            self.keeper.attend(Seen(owned.forgotten, {}, []))
         self._held_back.update(new)  # until a look has shown that nothing older waits elsewhere
-        self._readable = ours
-        self._owned_at = asked_at
+        self._readable = owned.ours
+        is_settled = len(asked) == len(self._streams) and not self._lease.marks and not owned.forgotten
+        self._owned_at = asked_at if is_settled else float("-inf")
+
+    def _lapse(self) -> None:
+        """Let go of the streams of an ordered group: they were not confirmed in time, and may be another's soon."""
+        self._let_go_but([])
+        self._readable = []
+        self._owned_at = float("-inf")
+
+    def _let_go_but(self, kept: Sequence[Stream]) -> list[Stream]:
+        """Let go of what is held of other streams than these; gives those streams, and what was readable of them."""
+        gone = [one for one in dict.fromkeys((*self._readable, *self.work.streams)) if one not in kept]
+        for stream in gone:
+            self.work.cut_short(stream)
+        return gone
 
     async def _recover(self) -> None:
         """Take up what was handed to us while the connection was lost: nobody else knows of it for a while."""
@@ -208,6 +246,8 @@ class Subscriber:
                 if mine:  # handed to us and never begun, or given back by ourselves
                     message.suspect = False
                     message.begun -= 1 if message.begun == 1 else 0
+            if not self._lease.is_valid():
+                return  # it is claimed again by whoever has the stream then
             self.claimed += len(new)
             self.work.accept(new)
             if not (everything and new):
@@ -255,7 +295,7 @@ class Subscriber:
             self.keeper.attend(seen)
         if seen.absent:
             self._owned_at = float("-inf")  # Redis has forgotten the group, so who reads for it too
-        if messages:
+        if messages and self._lease.is_valid():
             self._active = len({m.key for m in messages})
             self.work.accept(messages)
         return bool(messages) and self.work.room > self.policy.prefetch // 2

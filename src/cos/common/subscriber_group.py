@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
+from cos.common import ids
 from cos.common import subscriber_scripts as scripts
 from cos.common.subscriber_policy import Message, Stream
 from cos.common.wire import Command
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 START = "0-0"
 _CHUNK = 500
+#: How long the key that says who owns a stream outlives the lease: as long as nobody may ask, and Redis still knows.
+_OUTLIVES_MS = 30 * 86_400_000
 _SHA = {text: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for text in scripts.ALL}
 #: What a connection needs before it is used for a group: the scripts in the server's cache.
 PRELUDE: tuple[Command, ...] = tuple(("SCRIPT", "LOAD", text) for text in scripts.ALL)
@@ -73,6 +76,21 @@ class Seen:
     absent: list[Stream]
     gaps: dict[Stream, Gap]
     refills: list[Stream]
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What was answered to who asked for the streams of an ordered group.
+
+    Attributes:
+        ours: may be read for the time of the lease.
+        forgotten: Redis does not know whose they are, so the group has to begin there anew.
+        marks: nobody's until the leases from before a new beginning have lapsed, and what marks that beginning.
+    """
+
+    ours: list[Stream]
+    forgotten: list[Stream]
+    marks: dict[Stream, bytes]
 
 
 class Group:
@@ -152,11 +170,11 @@ class Group:
     def acknowledge(self, done: Mapping[str, Sequence[bytes]]) -> list[Command]:
         """Give the commands that say that entries are done; a refill keeps only what is not."""
         commands: list[Command] = []
-        for key, ids in done.items():
-            for at in range(0, len(ids), _CHUNK):
-                commands.append(("XACK", key, self.name, *ids[at : at + _CHUNK]))
+        for key, entries in done.items():
+            for at in range(0, len(entries), _CHUNK):
+                commands.append(("XACK", key, self.name, *entries[at : at + _CHUNK]))
                 if key in self._refills:
-                    commands.append(("XDEL", key, *ids[at : at + _CHUNK]))
+                    commands.append(("XDEL", key, *entries[at : at + _CHUNK]))
         return commands
 
     async def settle(self, done: Mapping[str, Sequence[bytes]]) -> None:
@@ -178,6 +196,15 @@ class Group:
     async def create(self, stream: Stream, after: str) -> None:
         """Give the group its place in a stream, unless it has one."""
         await self._run(scripts.CREATE, [self._gaps, stream.key, stream.refill], self.name, after)
+
+    async def create_ordered(
+        self, stream: Stream, after: str, *, was_there: bool, lease_seconds: float
+    ) -> None:
+        """Give an ordered group its place; where it may have an owner, nobody owns it for the time of a lease."""
+        mark = f"-{ids.random_hex(8)}"
+        keys = [self._gaps, stream.key, stream.refill, stream.owner]
+        lease_ms = round(lease_seconds * 1000)
+        await self._run(scripts.CREATE, keys, self.name, after, int(was_there), mark, lease_ms, _OUTLIVES_MS)
 
     async def pour(
         self, stream: Stream, gap: Gap, entries: Sequence[tuple[str, bytes]], rest: Gap | None
@@ -220,7 +247,7 @@ class Group:
                 id=entry,
                 body=body,
                 begun=count,
-                suspect=count > 0 and holder != scripts.PARKED,
+                suspect=count > 0 and holder not in (scripts.PARKED, self.consumer.encode()),
             )
             for entry, count, holder, body in taken
         ]
@@ -255,20 +282,33 @@ class Group:
         await self._run(scripts.SWEEP, [key], self.name, round(idle_seconds * 1000))
 
     async def own(
-        self, streams: Sequence[Stream], *, lease_seconds: float
-    ) -> tuple[list[Stream], list[Stream]]:
-        """Ask for the streams of an ordered group; gives those that are ours, and of these the newly ours."""
+        self, streams: Sequence[Stream], *, lease_seconds: float, marks: Mapping[Stream, bytes]
+    ) -> Owned:
+        """Ask for the streams of an ordered group.
+
+        Args:
+            streams: which.
+            lease_seconds: for how long.
+            marks: those that were ours, by our own clock, when we were told the mark: with it they are ours again.
+        """
         if not streams:
-            return [], []
+            return Owned([], [], {})
         keys = [one.owner for one in streams]
-        answers = await self._run(scripts.OWN, keys, self.consumer, round(lease_seconds * 1000))
-        ours = [one for one, answer in zip(streams, answers, strict=True) if answer]
-        return ours, [one for one, answer in zip(streams, answers, strict=True) if answer == 2]  # noqa: PLR2004
+        known = [marks.get(one, b"") for one in streams]
+        answers = await self._run(
+            scripts.OWN, keys, self.consumer, round(lease_seconds * 1000), _OUTLIVES_MS, *known
+        )
+        given = list(zip(streams, answers, strict=True))
+        return Owned(
+            ours=[one for one, answer in given if answer == 1],
+            forgotten=[one for one, answer in given if answer == -1],
+            marks={one: answer for one, answer in given if isinstance(answer, bytes)},
+        )
 
     async def disown(self, streams: Sequence[Stream]) -> None:
         """Let another consumer of an ordered group go on."""
         if streams:
-            await self._run(scripts.DISOWN, [one.owner for one in streams], self.consumer)
+            await self._run(scripts.DISOWN, [one.owner for one in streams], self.consumer, _OUTLIVES_MS)
 
     def _reading(self, keys: Sequence[str], count: int) -> Command:
         places = [">"] * len(keys)

@@ -25,7 +25,15 @@ _POUR_BELOW = 1000
 class Keeper:
     """Keeps a group's place where it cannot be lost, and brings back what Redis has lost; a background part."""
 
-    def __init__(self, *, group: Group, source: Source, redis_url: str, created: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        group: Group,
+        source: Source,
+        redis_url: str,
+        created: Callable[[], None],
+        lease_seconds: float | None = None,
+    ) -> None:
         """Take what is needed.
 
         Args:
@@ -33,6 +41,7 @@ class Keeper:
             source: where places are kept and lost entries are read.
             redis_url: named in messages.
             created: told when the group has its place in streams that it could not read.
+            lease_seconds: how long a consumer of an ordered group may own a stream; None for any other group.
         """
         self.streams: Sequence[Stream] = ()
         self.refilled = 0
@@ -42,6 +51,7 @@ class Keeper:
         self._source = source
         self._redis_url = redis_url
         self._created = created
+        self._lease_seconds = lease_seconds
         self._absent: list[Stream] = []
         self._gaps: dict[Stream, Gap] = {}
         self._kept: dict[Stream, str] = {}
@@ -57,6 +67,8 @@ class Keeper:
             self._absent, self._gaps = seen.absent, seen.gaps
             self.busy = True
             self._ring()
+        else:  # a gap may take long to be filled, and needs readers for it
+            self._absent = list(dict.fromkeys((*self._absent, *seen.absent)))
 
     async def turn(self) -> float:
         """Give the group its place where it has none, fill gaps, and keep how far it is.
@@ -103,7 +115,13 @@ class Keeper:
             missing = await self._source.between(stream, after, before(first), 1)
             if not missing:
                 after = before(first)
-        await self._group.create(stream, after)
+        if self._lease_seconds is None:
+            await self._group.create(stream, after)
+        else:
+            async with self._source.beginning(stream) as was_there:
+                await self._group.create_ordered(
+                    stream, after, was_there=was_there, lease_seconds=self._lease_seconds
+                )
         _log.info("group_begins", group=self._group.name, stream=stream.key, after=after)
 
     async def _fill(self, stream: Stream, gap: Gap) -> Gap | None:

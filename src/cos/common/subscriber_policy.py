@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -102,6 +103,18 @@ class Unfit(Exception):
     """The message can never be handled, so no attempt at it is worth another."""
 
 
+class Died(Exception):
+    """The consumer fell silent each time while it handled this message."""
+
+
+class Late(Exception):
+    """The handler did not end within its deadline."""
+
+
+class CutShort(Exception):
+    """Each time, the consumer lost the stream to another while it handled this message."""
+
+
 class Desk(Protocol):
     """What handles messages."""
 
@@ -135,6 +148,10 @@ class Source(Protocol):
 
     async def begin(self, stream: Stream) -> str:
         """Give the id after which the group reads a stream in which it has no place."""
+        ...
+
+    def beginning(self, stream: Stream) -> AbstractAsyncContextManager[bool]:
+        """Keep every other process from beginning the stream; says whether the group ever began it before."""
         ...
 
     async def between(self, stream: Stream, after: str, upto: str, most: int) -> Sequence[tuple[str, bytes]]:

@@ -74,14 +74,24 @@ return found
 """
 )
 
-# Gives a group its place in a stream, unless it has one; what was left of an earlier life of the stream goes.
-# KEYS: gaps, stream, refill. ARGV: group, id.
+# Gives a group its place in a stream, unless it has one; what was left of an earlier life of the stream goes. An
+# ordered group that begins for the first time is free to be owned. One that was there before may have an owner that
+# Redis has forgotten, or that holds what is now handed out again: nobody owns it until the longest lease has lapsed.
+# KEYS: gaps, stream, refill, and the owner key of an ordered group. ARGV: group, id, and for an ordered group 1 where
+# it was there before, a new mark, lease in ms, how long the key outlives its lease in ms.
 CREATE = """
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[1], ARGV[2], 'MKSTREAM')
-if made.err then
-    if string.find(made.err, 'BUSYGROUP', 1, true) then return 0 end
-    return made
+local found = made.err and string.find(made.err, 'BUSYGROUP', 1, true)
+if made.err and not found then return made end
+if KEYS[4] then
+    local left = redis.call('PTTL', KEYS[4])
+    if left < 0 and not found and ARGV[3] == '0' then
+        redis.call('SET', KEYS[4], '-', 'PX', ARGV[6])
+    elseif left < 0 or (not found and left > tonumber(ARGV[6])) then
+        redis.call('SET', KEYS[4], ARGV[4], 'PX', ARGV[5] + ARGV[6])
+    end
 end
+if found then return 0 end
 redis.call('DEL', KEYS[3])
 redis.call('HDEL', KEYS[1], KEYS[2])
 return 1
@@ -216,29 +226,38 @@ return 1
 """
 )
 
-# Who may read the streams of an ordered group: the first who asks, until it has not asked for some time.
-# KEYS: owner keys. ARGV: consumer, lease in ms. Gives for each: 2 newly mine, 1 still mine, 0 another's.
+# Who may read the streams of an ordered group: the first who asks, until it has not asked for some time. The key
+# outlives the lease (what is left of it beyond that is the lease), so that none at all means that Redis has forgotten,
+# and not that the stream is free. A renewal changes only the expiry, which a Redis without memory allows too. A mark in
+# a consumer's place keeps everyone away until it lapses, but for who can name it: it held the stream when the mark was
+# made.
+# KEYS: owner keys. ARGV: consumer, lease in ms, how long the key outlives it in ms, then for each key the mark or ''.
+# Gives for each: 1 mine, 0 another's, -1 forgotten, or the mark.
 OWN = """
-local mine = {}
+local given = {}
 for i = 1, #KEYS do
     local owner = redis.call('GET', KEYS[i])
-    if owner == ARGV[1] then
-        redis.call('PEXPIRE', KEYS[i], ARGV[2])
-        mine[i] = 1
-    elseif not owner then
-        redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2])
-        mine[i] = 2
+    if not owner then
+        given[i] = -1
+    elseif owner == ARGV[1] then
+        redis.call('PEXPIRE', KEYS[i], ARGV[2] + ARGV[3])
+        given[i] = 1
+    elseif redis.call('PTTL', KEYS[i]) <= tonumber(ARGV[3]) or owner == ARGV[3 + i] then
+        redis.call('SET', KEYS[i], ARGV[1], 'PX', ARGV[2] + ARGV[3])
+        given[i] = 1
+    elseif string.sub(owner, 1, 1) == '-' then
+        given[i] = owner
     else
-        mine[i] = 0
+        given[i] = 0
     end
 end
-return mine
+return given
 """
 
-# Lets go of what is mine. KEYS: owner keys. ARGV: consumer.
+# Lets go of what is mine. KEYS: owner keys. ARGV: consumer, how long the key outlives its lease in ms.
 DISOWN = """
 for i = 1, #KEYS do
-    if redis.call('GET', KEYS[i]) == ARGV[1] then redis.call('DEL', KEYS[i]) end
+    if redis.call('GET', KEYS[i]) == ARGV[1] then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
 end
 return 1
 """

@@ -16,25 +16,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cos.common.deadline import Deadline
-from cos.common.subscriber_policy import Desk, Graves, Message, Policy, Unfit
+from cos.common.subscriber_calls import Calls
+from cos.common.subscriber_policy import CutShort, Desk, Died, Graves, Late, Message, Policy, Unfit
 
 if TYPE_CHECKING:
     from cos.common.subscriber_policy import Stream
 
 _log = structlog.get_logger("cos.subscriber")
-
 #: After so many calls in a row the others on the event loop get their turn.
 _YIELD_EVERY = 50
 
 Place = tuple[str, bytes]
-
-
-class Died(Exception):
-    """The consumer fell silent each time while it handled this message."""
-
-
-class Late(Exception):
-    """The handler did not end within its deadline."""
 
 
 class Work:
@@ -50,6 +42,7 @@ class Work:
         begin: Callable[[Iterable[Message]], Awaitable[set[Place]]],
         restore: Callable[[Message], Awaitable[bytes | None]],
         wake: Callable[[], None],
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
         """Take the collaborators.
 
@@ -61,6 +54,7 @@ class Work:
             begin: counts in Redis that messages are begun again; gives those that are another's by now.
             restore: reads from elsewhere what the stream does not hold any more.
             wake: told when there may be room, or something to acknowledge.
+            may_begin: asked before each call; what may not begin stays held.
         """
         self.handled = 0
         self.failed = 0
@@ -77,6 +71,7 @@ class Work:
         self._begin = begin
         self._restore = restore
         self._wake = wake
+        self._may_begin = may_begin
         self._ready: deque[Message] = deque()
         self._suspects: deque[Message] = deque()
         self._suspect_runs = False
@@ -84,6 +79,7 @@ class Work:
         self._lanes: dict[str, deque[Message]] = {}
         self._pauses: dict[Place, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls = Calls()
         self._workers = 0
         self._draining = False
         self._low = policy.prefetch // 2
@@ -135,6 +131,20 @@ class Work:
     def waiting(self, stream: Stream) -> list[Message]:
         """Give the messages of a stream that are held and not running."""
         return [m for place, m in self.held.items() if m.stream == stream and place not in self._running]
+
+    @property
+    def streams(self) -> list[Stream]:
+        """Give the streams of which something is held."""
+        return list(dict.fromkeys(m.stream for m in self.held.values()))
+
+    def is_busy_with(self, stream: Stream) -> bool:
+        """Say whether a message of a stream is being handled."""
+        return any(place[0] in (stream.key, stream.refill) for place in self._running)
+
+    def cut_short(self, stream: Stream) -> None:
+        """Let go of everything of a stream, since it is another's now: what waits is dropped, a call is cancelled."""
+        self.drop([(m.key, m.id) for m in self.waiting(stream)])
+        self._calls.cut_short(stream)
 
     def knows(self, message: Message) -> bool:
         """Say whether a message is held, or done and not acknowledged yet."""
@@ -194,7 +204,7 @@ class Work:
         calls = 0
         deadline = Deadline(seconds=self._policy.deadline_seconds)
         try:
-            while not self._draining:
+            while not self._draining and self._may_begin():
                 batch = self._next()
                 if not batch:
                     return
@@ -249,6 +259,11 @@ class Work:
                 message.begun += 1
             if again and not await self._begun_again(first):
                 return
+            if not self._may_begin():
+                self.lost += len(batch)
+                for message in batch:
+                    self._let_go(message)
+                return
             await self._call(batch, deadline)
         except Exception as error:  # noqa: BLE001  (not the handler's: Redis or Postgres is away, so again later)
             self._pause_all(batch, error)
@@ -283,6 +298,9 @@ class Work:
 
     async def _call(self, batch: list[Message], deadline: Deadline) -> None:
         error: BaseException | None = None
+        task = asyncio.current_task()
+        if task is not None:
+            self._calls.begin(task, batch)
         deadline.begin()
         try:
             await self._desk.handle(batch)
@@ -290,17 +308,33 @@ class Work:
             error = cancelled
         except Exception as raised:  # noqa: BLE001  (a handler may raise anything; it is kept and tried again)
             error = raised
-        if deadline.end() and error is not None:
+        was_late = deadline.end()
+        was_cut = task is not None and self._calls.end(task)
+        if was_late and error is not None:
             error = Late(f"It did not end within {self._policy.deadline_seconds:g} s.")
         if error is None:
             self.handled += len(batch)
             for message in batch:
                 self._finish(message)
             return
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise error  # we are stopped; otherwise something inside the handler was cancelled, not the handler
+        if isinstance(error, asyncio.CancelledError):
+            if task is not None and task.cancelling():
+                raise error  # we are stopped; otherwise something inside the handler was cancelled, not the handler
+            if was_cut:
+                await self._leave(batch)
+                return
         await self._failed(batch, error)
+
+    async def _leave(self, batch: list[Message]) -> None:
+        """Leave to whoever has the stream now what was cut short, but not without end."""
+        for message in batch:
+            if message.begun >= self._policy.attempts:
+                await self._bury(
+                    message, CutShort(f"Its stream was lost {message.begun} times while it ran.")
+                )
+            else:
+                self.lost += 1
+                self._let_go(message)
 
     async def _failed(self, batch: list[Message], error: BaseException) -> None:
         self.failed += 1

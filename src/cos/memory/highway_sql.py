@@ -22,6 +22,22 @@ GROUP_BEGINS = """
     LEFT JOIN highway.consumer_group AS g ON g.name = $1 AND g.generation = $2
 """
 
+# One process at a time begins a group in a module: the next sees what it has kept here, and made in Redis.
+ALONE_IN_BEGINNING = "SELECT pg_advisory_xact_lock(hashtextextended('cos group begins ' || $1, 0))"
+
+GROUP_WAS_THERE = (
+    "SELECT EXISTS (SELECT 1 FROM highway.group_position WHERE group_name = $1 AND module = $2) AS was_there"
+)
+
+# The place at which the group begins, kept from its beginning on; one that is kept already stays.
+GROUP_IS_THERE = """
+    INSERT INTO highway.group_position (group_name, generation, module, xact, seq, moved_at)
+    SELECT $1, $2, $3, COALESCE(g.xact, '0'::xid8), COALESCE(g.seq, 0), $4
+    FROM (SELECT 1) AS one
+    LEFT JOIN highway.consumer_group AS g ON g.name = $1 AND g.generation = $2
+    ON CONFLICT (group_name, generation, module) DO NOTHING
+"""
+
 # Places only rise: what was done once stays done, even where Redis has lost its tail and knows less.
 GROUP_REACHED = """
     INSERT INTO highway.group_position AS p (group_name, generation, module, xact, seq, moved_at)

@@ -84,6 +84,20 @@ class LogSource:
             row = await connection.fetchrow(highway_sql.GROUP_BEGINS, self._group, number, module)
         return str(START if row is None or row["xact"] is None else Position(row["xact"], row["seq"]))
 
+    @asynccontextmanager
+    async def beginning(self, stream: Stream) -> AsyncIterator[bool]:
+        """Keep other processes from beginning the stream, say whether the group was ever there, and keep that it was.
+
+        It was there, too, when it read the module in an earlier generation: who read that may still be at work.
+        """
+        module, number = self._of[stream]
+        async with self._connected() as connection, connection.transaction():
+            await connection.execute(highway_sql.ALONE_IN_BEGINNING, f"{self._group} {module}")
+            was_there = await connection.fetchval(highway_sql.GROUP_WAS_THERE, self._group, module)
+            yield was_there
+            # Last, so that the transaction, which the relay has to wait for once it writes, writes for a moment only.
+            await connection.execute(highway_sql.GROUP_IS_THERE, self._group, number, module, clock.now())
+
     async def between(self, stream: Stream, after: str, upto: str, most: int) -> Sequence[tuple[str, bytes]]:
         """Give the first records of a stream's module after one position, up to another."""
         module, _ = self._of[stream]
