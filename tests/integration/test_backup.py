@@ -15,7 +15,11 @@ from pathlib import Path
 import asyncpg
 import msgspec
 import pytest
+from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from cos.backend.auth.grants import Grants
+from cos.backend.auth.scopes import Scope
+from cos.common import db
 from cos.common.redis import create_redis
 from cos.config import Settings, load_settings
 from cos.errors import AlreadyRunning, BadBackup, BadSetting, Conflict, DiskFull, NewerDatabase, NotFound
@@ -30,6 +34,9 @@ from cos.runtime.restore import restore
 
 #: Written by COS 0.1.0 from a database at revision 0001 with 20 records, one of them with a prompt trace.
 OLD = Path(__file__).parents[1] / "data" / "backup-format-1-revision-0001.gz"
+#: Written by COS 0.1.0 from a database at revision 0005 that has something of everything; its token, made for it.
+LAST = Path(__file__).parents[1] / "data" / "backup-format-1-revision-0005.gz"
+LAST_TOKEN = "cos_c67d4bd18ad56ed2_-zRApFlH84v0yqklWKWSvL_Xegham1vWjFin68Y-Ac8"  # noqa: S105  (opens nothing)
 ROWS = """
     SELECT r.*, r.data::text AS text, p.id AS prompt_id, p.prompt, p.response
     FROM l1.record AS r LEFT JOIN l1.prompt_trace AS p ON p.record_id = r.id ORDER BY r.xact, r.seq
@@ -188,6 +195,34 @@ class TestRoundTrip:
             await connection.close()
         assert len(rows) == 20
         assert rows[-1][-2:] == ("Why?", "Because.")
+
+    async def test_from_the_release_before(self, target) -> None:
+        """All that it held is there and works: records, token, webhook, note, the paused projection."""
+        done = await restored(target, LAST)
+        assert (done.manifest.cos, done.manifest.revision, done.records) == ("0.1.0", "0005", 17)
+        async with postgres_in(target.data_dir) as url:
+            rows = await rows_of(url)
+            connection = await asyncpg.connect(url)
+            counts = {
+                name: await connection.fetchval(f"SELECT count(*) FROM {name}")  # noqa: S608  # house: sql (of ours)
+                for name in done.manifest.tables
+                if name != "public.alembic_version"
+            }
+            assert await connection.fetchval("SELECT version_num FROM alembic_version") == HEAD
+            assert await connection.fetchval("SELECT state FROM highway.projection") == "paused"
+            assert await connection.fetchval("SELECT content FROM cc.scratch_note") == "a thought"
+            await connection.close()
+            engine = db.create_engine(url, pool_size=1)
+            grants = Grants(sessions=async_sessionmaker(engine, expire_on_commit=False))
+            grant = await grants.of_token(LAST_TOKEN)
+            await engine.dispose()
+        assert grant is not None
+        assert (grant.name, grant.scope) == ("the boss", Scope.ADMIN)
+        held = {name: count for name, count in done.manifest.tables.items() if name in counts}
+        assert counts == held | {"l1.generation": counts["l1.generation"]}  # a restore begins one
+        asked = next(row for row in rows if "Why?" in row)
+        assert asked[-2:] == ("Why?", "Because.")
+        assert next(row for row in rows if "odd" in row)[-4] == '{"b":1,  "a":"\\u00e9", "b":2}'
 
     async def test_of_a_cluster_far_ahead(self, filled, given, target, tmp_path, servers) -> None:
         """Transaction ids beyond 32 bits: raised in steps, and all rows are still read."""
