@@ -1,4 +1,4 @@
-"""Backup and restore of real databases: one moment's state, whole or not at all, and the highway goes on."""
+"""Backup and restore of real databases: one moment, whole or not at all."""  # house: length (one subject)
 
 from __future__ import annotations
 
