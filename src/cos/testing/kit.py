@@ -182,9 +182,7 @@ class Kit:
         """All faults."""
         from cos.testing.arming import Faults  # noqa: PLC0415  (as above)
 
-        made = Faults(kit=self, docker=self._docker)
-        self._exits.callback(self._quiet, made)
-        return made
+        return Faults(kit=self, docker=self._docker)
 
     def proxy_socket(self, number: int) -> str:
         """Give a path for a unix socket of the proxy."""
@@ -234,17 +232,15 @@ class Kit:
                 service.url = urlunsplit(parts._replace(netloc=f"{who}127.0.0.1:{route.address[1]}"))
         return service
 
-    def _quiet(self, faults: Faults) -> None:
-        """Heal what is left; what cannot be healed here is the guard's."""
-        from cos.errors import CosError  # noqa: PLC0415  (as above)
-
-        with contextlib.suppress(CosError):
-            faults.quiet(seconds=1.0)
-
     def has(self, name: str) -> bool:
         """Tell whether something has been made already."""
         return name in self.__dict__
 
     def close(self) -> None:
-        """End everything that was made, the last first."""
+        """Heal what is left while the servers still run, then end everything that was made, the last first."""
+        from cos.errors import CosError  # noqa: PLC0415  (as above)
+
+        if self.has("faults"):
+            with contextlib.suppress(CosError):  # what cannot be healed here is the guard's
+                self.faults.quiet(seconds=1.0)
         self._exits.close()

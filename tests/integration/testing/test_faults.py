@@ -316,6 +316,22 @@ class TestStrictLoops:
         assert "LoopBlocked: test_it.py:14 in test_blocks_in_a_fault kept the event loop" in out, out
 
 
+QUIET = """
+def test_a_fault_ends_with_its_block(faults):
+    with faults.postgres.freeze():
+        pass
+"""
+
+
+def test_the_end_of_a_run_says_nothing(project) -> None:
+    """What is healed last is healed while the servers still run."""
+    project.write(QUIET)
+    out = project.run("-W", "error")
+    assert "1 passed" in out, out
+    assert "never awaited" not in out
+    assert "Traceback" not in out
+
+
 class TestKilledPytest:
     """What a kill -9 leaves."""
 
