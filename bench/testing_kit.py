@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import importlib.util
 import json
 import os
-import random
 import shutil
 import socket
 import statistics
@@ -27,13 +25,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import Comparison, bootstrap, compare, quantile
-from redis import Redis
+from harness import Comparison, bootstrap, compare
 from testing_suites import (
     CLOCK,
     FIRST,
     ISOLATED,
-    KILLED,
     KIT_POSTGRES,
     KIT_REDIS,
     PEER_CONTAINER,
@@ -229,49 +225,6 @@ async def proxy(cache: Path, *, rounds: int) -> Comparison:
     return found
 
 
-def kills(python: str, times: int) -> str:
-    """Kill whole runs of pytest that have a fault in a Redis that is not theirs, and see when it is healed."""
-    dice = random.Random(0)  # noqa: S311
-    spent = []
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as exits:
-        path = str(Path(name, "s"))
-        program = [find_redis_server(), "--port", "0", "--unixsocket", path, "--dir", name, "--save", ""]
-        server = exits.enter_context(subprocess.Popen(program, stdout=subprocess.DEVNULL))
-        exits.callback(server.kill)
-        until(lambda: Path(path).exists())
-        client = exits.enter_context(Redis(unix_socket_path=path))
-        Path(name, "test_it.py").write_text(KILLED)
-        Path(name, "pytest.ini").write_text(f"[pytest]\ncos_redis_url = unix://{path}\n")
-
-        def limited() -> bool:
-            return bool(int(client.config_get("maxmemory")["maxmemory"]))
-
-        for _ in range(times):
-            armed = Path(name, "armed")
-            armed.unlink(missing_ok=True)
-            owner = subprocess.Popen(
-                [python, "-m", "pytest", "-q", *WITHOUT],
-                cwd=name,
-                env=os.environ | {"XDG_STATE_HOME": name},
-                stdout=subprocess.DEVNULL,
-            )
-            until(armed.exists)
-            time.sleep(dice.uniform(0, 0.05))
-            assert limited()  # noqa: S101
-            began = time.perf_counter()
-            owner.kill()
-            until(lambda: not limited())
-            if not limited():
-                spent.append(1000 * (time.perf_counter() - began))
-            owner.wait()
-    spent.sort()
-    middle, p95 = statistics.median(spent), quantile(spent, 0.95)
-    return (
-        f"| kill -9 of pytest with a fault armed | {len(spent)} of {times} healed, median {middle:.0f}, "
-        f"p95 {p95:.0f} ms | all, 100 ms |"
-    )
-
-
 def imports(ours: str, theirs: str, *, rounds: int) -> str:
     """Compare what importing the tools costs a run that uses neither."""
 
@@ -331,14 +284,13 @@ class Printed(list[str]):
         print(row, flush=True)
 
 
-PARTS = ("proxy", "redis", "postgres", "first", "isolation", "kills", "imports", "peers")
+PARTS = ("proxy", "redis", "postgres", "first", "isolation", "imports", "peers")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--peers", default="", help="a Python that has the other tools")
     parser.add_argument("--ours", default=sys.executable, help="a Python that has the kit and little else")
@@ -370,8 +322,6 @@ def main() -> None:
             )
         if "isolation" in wanted:
             figures.append(isolation(given.ours, max(2, given.rounds // 4)))
-        if "kills" in wanted:
-            figures.append(kills(given.ours, given.kills))
         if "imports" in wanted and given.peers:
             rows.append(imports(given.ours, given.peers, rounds=given.rounds))
         if "peers" in wanted and given.peers:

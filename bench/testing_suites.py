@@ -144,14 +144,3 @@ def test_it(server, n):
         one.flushall()
         assert one.incr("hits") == 1
 """
-#: A whole pytest that makes and heals faults without end: of a Redis and a process that outlive it.
-KILLED = """
-import random, time
-from pathlib import Path
-
-def test_it(faults):
-    faults.redis.out_of_memory(seconds=600)
-    Path("armed").touch()
-    while True:
-        time.sleep(1)
-"""

@@ -1,11 +1,14 @@
-"""Faults of the tests' own servers: there when the call returns, gone when their block ends, and never left behind."""
+"""Faults of the tests' own servers: there at once, gone with their block, never left."""  # house: length (one subject)
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import select
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cos.errors import BadInput, Conflict
+from cos.infra.binaries import find_redis_server
 from cos.testing.eventually import eventually
 
 
@@ -275,6 +279,40 @@ class TestProxy:
             faults.arm_route("redis.cut", route=None, fault=lambda weather: weather, seconds=1)
 
 
+@contextlib.contextmanager
+def given_redis(folder):
+    """Run a Redis that is not the kit's; gives a client and its address."""
+    path = str(folder / "given")
+    program = [find_redis_server(), "--port", "0", "--unixsocket", path, "--dir", folder, "--save", ""]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL) as server:
+        try:
+            eventually(lambda: Path(path).exists(), seconds=20)
+            with redis.Redis(unix_socket_path=path, decode_responses=True) as client:
+                yield client, f"unix://{path}"
+        finally:
+            server.kill()
+
+
+MANY = """
+import itertools
+import threading
+from pathlib import Path
+
+def test_many(faults, cos_redis, cos_postgres):
+    ways = [
+        lambda: faults.postgres.freeze(seconds=600),
+        lambda: faults.redis.out_of_memory(seconds=600),
+        lambda: faults.postgres.slow(latency=0.01, seconds=600),
+        lambda: faults.redis.blackhole(seconds=600),
+        lambda: faults.postgres.out_of_memory(seconds=600),
+    ]
+    Path("begun").write_text(str(cos_postgres.pid))
+    for one, other in itertools.cycle(itertools.combinations(ways, 2)):
+        with one(), other():
+            threading.Event().wait(0.01)
+"""
+
+
 KILLED = """
 from pathlib import Path
 import time
@@ -332,6 +370,18 @@ def test_the_end_of_a_run_says_nothing(project) -> None:
     assert "Traceback" not in out
 
 
+class TestFrozen:
+    """When a freeze is there."""
+
+    def test_it_stands_when_the_call_returns(self, faults, cos_postgres) -> None:
+        """Every process of the server is stopped at once, not soon: no query slips through after it."""
+        server = psutil.Process(cos_postgres.pid)
+        for _ in range(20):
+            with faults.postgres.freeze():
+                states = [one.status() for one in (server, *server.children())]
+            assert set(states) == {psutil.STATUS_STOPPED}
+
+
 class TestKilledPytest:
     """What a kill -9 leaves."""
 
@@ -348,5 +398,25 @@ class TestKilledPytest:
         gone, alive = psutil.wait_procs(processes, timeout=20)
         assert alive == []
         assert len(gone) > 5
+        journals = Path(os.environ["XDG_STATE_HOME"], "cos", "testing", "journals")
+        eventually(lambda: not list(journals.iterdir()))
+
+    @pytest.mark.parametrize("after", [0.01, 0.13])
+    def test_a_redis_that_is_not_its_own(self, project, after) -> None:
+        """Two faults at a time come and go while the kill falls: the given Redis is well, the own servers end."""
+        project.write(MANY)
+        told = project.path / "begun"
+        with given_redis(project.path) as (given, address):
+            run = project.begin(settings=f"cos_redis_url = {address}")
+            try:
+                eventually(lambda: told.exists() and told.read_text(), seconds=60)
+                own = psutil.Process(int(told.read_text()))
+                processes = [own, *own.children()]
+                select.select([], [], [], after)
+            finally:
+                run.kill()
+                run.communicate(timeout=20)
+            assert psutil.wait_procs(processes, timeout=20)[1] == []
+            eventually(lambda: given.config_get("maxmemory")["maxmemory"] == "0")
         journals = Path(os.environ["XDG_STATE_HOME"], "cos", "testing", "journals")
         eventually(lambda: not list(journals.iterdir()))
