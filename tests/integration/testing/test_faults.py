@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -339,7 +340,9 @@ async def test_faults_alone(faults):
 
 async def test_blocks_in_a_fault(faults):
     async with faults.redis.slow(latency=0.001):
-        time.sleep(1)
+        until = time.thread_time() + 0.5
+        while time.thread_time() < until:
+            pass
 """
 
 
@@ -351,7 +354,9 @@ class TestStrictLoops:
         project.write(LOOPED)
         out = project.run()
         assert "1 failed, 1 passed" in out, out
-        assert "LoopBlocked: test_it.py:14 in test_blocks_in_a_fault kept the event loop" in out, out
+        assert re.search(
+            r"LoopBlocked: test_it\.py:1\d in test_blocks_in_a_fault kept the event loop", out
+        ), out
 
 
 QUIET = """
