@@ -44,7 +44,7 @@ soak: $(STAMP) ## Run a whole COS under a steady load for an hour, and see that 
 	@$(BIN)/python tests/chaos/soak.py $(ARGS)
 
 fuzz: $(STAMP) ## Send some 10,000 requests made from the OpenAPI document, and count what was recorded; COS_TEST_SEED=… tries others.
-	@COS_TEST_EXAMPLES=160 $(BIN)/pytest tests/contract/test_schemathesis.py --tb=short -q -s -k fuzzing \
+	@COS_TEST_EXAMPLES=240 $(BIN)/pytest tests/contract/test_schemathesis.py --tb=short -q -s -k fuzzing \
 		-o faulthandler_timeout=3600 $(ARGS)
 
 lint: $(STAMP) ## Check style, format, types and the layers.
