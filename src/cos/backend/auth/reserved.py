@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RESERVED = frozenset(
     {
         "admin.acted",
-        "config.refused",
+        "config.reload_refused",
         "config.reloaded",
         "session.closed",
         "session.opened",
