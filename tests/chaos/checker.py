@@ -49,6 +49,7 @@ class Call(NamedTuple):
     ended: float
     process: str
     place: Place
+    token: str
 
 
 class Checker:
@@ -61,6 +62,11 @@ class Checker:
         self._seen: dict[str, list[tuple[int, str, Place]]] = {group: [] for group in GROUPS}
         self._calls: list[Call] = []
         self.shortened: set[str] = set()
+        self._was_set_back = False
+
+    def set_back(self) -> None:
+        """Hear that the log was set back: what was seen in the life before may be gone, and groups may begin anew."""
+        self._was_set_back = True
 
     async def violations(self) -> list[str]:
         """Give each promise that does not hold now, the most basic ones first."""
@@ -115,22 +121,24 @@ class Checker:
     async def _groups_have_all(self, rows: list[Row]) -> list[str]:
         self._read_seen()
         found = []
+        wishes = self._model.wishes
+        events = {row.place: row for row in rows if row.token is not None}
         connection = await self._rig.look()
         dead = {
             (row["group_name"], (row["xact"], row["seq"])): row
             for row in await connection.fetch(
-                "SELECT group_name, xact::text::bigint AS xact, seq, error FROM highway.dead_letter"
+                "SELECT group_name, xact::text::bigint AS xact, seq, error, event -> 'data' ->> 'token' AS token "
+                "FROM highway.dead_letter"
             )
+            if not self._was_set_back or self._is_of_now(events, (row["xact"], row["seq"]), row["token"])
         }
-        wishes = self._model.wishes
-        events = {row.place: row for row in rows if row.token is not None}
         for group, lines in self._seen.items():
-            seen = {place for _, _, place in lines}
+            seen = {place for _, token, place in lines if self._is_of_now(events, place, token)}
             poison = {p for p, row in events.items() if group == "picky" and wishes[row.token].poison}
             buried = {place for name, place in dead if name == group}
             if missing := sorted(events.keys() - seen - buried):
                 found.append(f"group {group} never handled {_few(missing)}, {len(missing)} in all")
-            if ghosts := sorted(seen - events.keys()):
+            if ghosts := sorted({place for _, token, place in lines if self._is_ghost(events, place, token)}):
                 found.append(f"group {group} handled what is not in the log: {_few(ghosts)}")
             if wrong := sorted(buried - poison):
                 reasons = {dead[group, place]["error"] for place in wrong}
@@ -138,9 +146,7 @@ class Checker:
             if unburied := sorted(poison - buried):
                 found.append(f"group {group} has no dead letter of {_few(unburied)}")
         lanes: dict[tuple[str, str], tuple[Place, set[Place]]] = {}
-        for _, token, place in self._seen["ordered"]:
-            if place not in events:
-                continue
+        for _, token, place in self._ordered(events):
             lane = (events[place].module, events[place].subject)
             last, had = lanes.setdefault(lane, ((0, 0), set()))
             if place in had:
@@ -151,11 +157,40 @@ class Checker:
             lanes[lane] = (max(last, place), had)
         return [*found, *self._one_process_a_module(events)]
 
+    @staticmethod
+    def _is_of_now(events: dict[Place, Row], place: Place, token: str) -> bool:
+        """Say whether the log holds that event there: after it was set back, it may hold another one."""
+        return place in events and events[place].token == token
+
+    def _is_ghost(self, events: dict[Place, Row], place: Place, token: str) -> bool:
+        if self._is_of_now(events, place, token):
+            return False
+        return not self._was_set_back or self._model.fate.get(token, NEVER) == NEVER
+
+    def _ordered(self, events: dict[Place, Row]) -> list[tuple[int, str, Place]]:
+        """Give what the ordered group has handled, in order; of a log that was set back since it began it anew."""
+        lines = [one for one in self._seen["ordered"] if self._is_of_now(events, one[2], one[1])]
+        if not self._was_set_back:
+            return lines
+        first: dict[tuple[str, str], Place] = {}
+        for place in sorted(events):
+            first.setdefault((events[place].module, events[place].subject), place)
+        began: dict[tuple[str, str], int] = {}
+        for at, (_, _, place) in enumerate(lines):
+            lane = (events[place].module, events[place].subject)
+            if place == first[lane]:
+                began[lane] = at
+        return [
+            one
+            for at, one in enumerate(lines)
+            if at >= began.get((events[one[2]].module, events[one[2]].subject), 0)
+        ]
+
     def _one_process_a_module(self, events: dict[Place, Row]) -> Iterator[str]:
         """Look for calls of two processes at once; one stopped in mid-call cannot know it."""
         last: dict[str, Call] = {}
         for call in sorted(one for one in self._calls if one.ended - one.began < STOPPED_SECONDS):
-            if call.place not in events:
+            if not self._is_of_now(events, call.place, call.token):
                 continue
             module = events[call.place].module
             before = last.get(module)
@@ -179,7 +214,9 @@ class Checker:
                 at, group, token, position, _attempt, began = line.split()
                 self._seen[group].append((int(at), token, _place(position)))
                 if group == "ordered":
-                    self._calls.append(Call(int(began) / 1e9, int(at) / 1e9, path.stem, _place(position)))
+                    self._calls.append(
+                        Call(int(began) / 1e9, int(at) / 1e9, path.stem, _place(position), token)
+                    )
                 new = True
         if new:
             for lines in self._seen.values():

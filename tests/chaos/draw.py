@@ -18,7 +18,8 @@ KINDS = {
     "redis.cut": 2,  # kill -9, and the end of its file is lost
     "redis.freeze": 2,  # SIGSTOP, SIGCONT
     "redis.flush": 3,  # FLUSHALL
-    "redis.full": 2,  # no memory, which is also how a full disk ends
+    "redis.full": 2,  # no memory
+    "redis.disk": 2,  # its file cannot grow any more, as on a full disk
     "redis.scripts": 1,  # SCRIPT FLUSH
     "redis.clients": 2,  # every connection is closed by the server
     "stream.delete": 3,  # DEL of one stream
@@ -28,6 +29,7 @@ KINDS = {
     "postgres.freeze": 1,  # SIGSTOP of all its processes
     "postgres.backends": 3,  # every session is ended, in mid-commit too
     "postgres.crowd": 1,  # no connection is left
+    "postgres.restore": 1,  # its folder is set back to a copy of some moments ago
     "way.redis.cut": 2,  # refused and closed
     "way.redis.reset": 2,  # broken off as soon as something is said
     "way.redis.blackhole": 2,  # nothing comes through and nothing is said
@@ -86,12 +88,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One act of a producer, all or nothing but for its savepoints."""
+    """One act of a producer, all or nothing but for its savepoints.
+
+    Attributes:
+        at: when it begins, in seconds.
+        via: who does it: the recorder, a session, or HTTP.
+        steps: what is written.
+        commits: whether the session commits in the end.
+        again: whether all of it is done a second time, with the same idempotency keys, after it was acknowledged.
+        shares: whether the session works on a snapshot, and changes a row that others change too: it may be told that
+            it cannot be serialized.
+    """
 
     at: float
     via: str
     steps: tuple[Step, ...]
     commits: bool = True
+    again: bool = False
+    shares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +151,10 @@ def _strike(source: random.Random, known: dict[str, int]) -> Strike:
 def _write(source: random.Random, number: int, tokens: object) -> Write:
     at = round(source.uniform(0.0, WINDOW_SECONDS), 3)
     via = source.choice(("recorder", "session", "session", "http"))
+    again, shares = source.random() < 0.15, source.random() < 0.3
     if via != "session":
-        return Write(at, via, (Step(_wishes(source, number, tokens, source.choice((1, 1, 1, 3, 8)))),))
+        step = Step(_wishes(source, number, tokens, source.choice((1, 1, 1, 3, 8))))
+        return Write(at, via, (step,), again=again)
     steps = []
     for _ in range(source.choice((1, 1, 2, 4))):
         savepoint = source.random() < 0.4
@@ -150,7 +166,8 @@ def _write(source: random.Random, number: int, tokens: object) -> Write:
                 pause=round(source.uniform(0.0, 0.3), 3) if source.random() < 0.15 else 0.0,
             )
         )
-    return Write(at, via, tuple(steps), commits=source.random() < 0.85)
+    commits = source.random() < 0.85
+    return Write(at, via, tuple(steps), commits=commits, again=again and commits, shares=shares)
 
 
 def _wishes(source: random.Random, number: int, tokens: object, count: int) -> tuple[Wish, ...]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import shutil
 import signal
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -86,7 +89,9 @@ async def _freeze(pids: list[int], seconds: float) -> None:
 
 
 async def _redis(rig: Rig, one: Strike, what: str) -> None:
-    if what in ("kill", "wipe", "cut", "freeze"):
+    if what == "disk":
+        await _full_disk(rig, one)
+    elif what in ("kill", "wipe", "cut", "freeze"):
         pid = rig.redis.pid
         if pid is None:
             return  # another fault has it
@@ -99,7 +104,11 @@ async def _redis(rig: Rig, one: Strike, what: str) -> None:
             file.unlink(missing_ok=True)
         elif what == "cut" and file.exists():
             os.truncate(file, max(0, file.stat().st_size - round(20_000 * one.amount)))
-        return
+    else:
+        await _tell_redis(rig, one, what)
+
+
+async def _tell_redis(rig: Rig, one: Strike, what: str) -> None:
     client = rig.straight
     with suppress(*_LOST):
         if what == "flush":
@@ -116,6 +125,21 @@ async def _redis(rig: Rig, one: Strike, what: str) -> None:
             await rest(one.seconds)
         finally:
             await _again(lambda: client.config_set("maxmemory", 0))
+
+
+async def _full_disk(rig: Rig, one: Strike) -> None:
+    """Let the file of Redis grow by some bytes more and then fail each write, as a full disk does."""
+    pid, file = rig.redis.pid, rig.folder.redis / "appendonly.aof"
+    if pid is None or not file.exists():
+        return  # another fault has it
+    most = file.stat().st_size + round(2000 * one.amount)
+    with suppress(ProcessLookupError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, hard))
+        try:
+            await rest(one.seconds)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard))
 
 
 async def _keys(rig: Rig, one: Strike) -> None:
@@ -136,7 +160,9 @@ async def _postgres(rig: Rig, one: Strike, what: str) -> None:
     pid = rig.postgres.pid
     if pid is None:
         return  # another fault has it
-    if what == "kill":
+    if what == "restore":
+        await _restore(rig, one)
+    elif what == "kill":
         os.kill(pid, signal.SIGKILL)
     elif what == "freeze":
         with suppress(psutil.NoSuchProcess):
@@ -152,6 +178,33 @@ async def _postgres(rig: Rig, one: Strike, what: str) -> None:
             await connection.close()
     else:
         await _crowd(rig, one)
+
+
+async def _restore(rig: Rig, one: Strike) -> None:
+    """Copy the folder, go on for a while, and set it back to the copy: what was recorded meanwhile is gone."""
+    folder, copy = rig.folder.postgres, rig.path / "earlier"
+    async with rig.restoring:
+        kept = rig.certain()
+        await rig.postgres.stop()
+        await asyncio.to_thread(_copy, folder, copy)
+        await rig.postgres.start()
+        await rest(0.2 + one.seconds)
+        await rig.postgres.stop()
+        if rig.reader is not None:
+            await rig.reader.stop()
+        rig.set_back(kept)
+        await asyncio.to_thread(shutil.rmtree, folder)
+        await asyncio.to_thread(copy.rename, folder)
+        await rig.postgres.start()
+        rig.follow()
+
+
+def _copy(folder: Path, copy: Path) -> None:
+    """Copy a folder with its owner: Postgres runs under an account of its own where we are root."""
+    shutil.copytree(folder, copy, symlinks=True)
+    found = folder.stat()
+    for path in (copy, *copy.rglob("*")):
+        os.chown(path, found.st_uid, found.st_gid, follow_symlinks=False)
 
 
 async def _crowd(rig: Rig, one: Strike) -> None:

@@ -18,6 +18,11 @@ KNOWN = {
     "no-claim": ("nobody takes over what a dead consumer held", ["worker.kill"]),
     "newest-again": ("a group that Redis forgot begins at the end", ["redis.flush", "redis.wipe"]),
     "unordered": ("an ordered group handles the events of one subject side by side", ["redis.clients"]),
+    "two-owners": (
+        "every process believes that it owns the streams of an ordered group",
+        ["redis.flush", "worker.freeze"],
+    ),
+    "same-life": ("streams go on although the log was set back", ["postgres.restore"]),
     "loose-cursor": (
         "a projection's writes are not in the transaction of its cursor",
         ["postgres.backends", "cos.kill", "worker.kill", "way.postgres.reset"],
@@ -40,6 +45,8 @@ def apply(name: str) -> None:
             "no-claim": _no_claim,
             "newest-again": _newest_again,
             "unordered": _unordered,
+            "two-owners": _two_owners,
+            "same-life": _same_life,
             "loose-cursor": _loose_cursor,
             "forgetful-feed": _forgetful_feed,
             "no-keys": _no_keys,
@@ -133,6 +140,31 @@ def _unordered() -> None:
         return wanted
 
     EventDesk.open = broken
+
+
+def _two_owners() -> None:
+    from cos.common.subscriber_group import Group, Owned  # noqa: PLC0415  (as above)
+
+    init = Group.__init__
+
+    def broken(self: Any, **given: Any) -> None:
+        init(self, **given | {"ordered": False})
+
+    async def own(self: Any, streams: Any, **given: Any) -> Owned:
+        del self, given
+        return Owned(list(streams), [], {})
+
+    Group.__init__ = broken
+    Group.own = own
+
+
+def _same_life() -> None:
+    from cos.memory.l15_highway import Relay  # noqa: PLC0415  (as above)
+
+    async def broken(*given: Any) -> bool:
+        return bool(given)
+
+    Relay._is_ours = broken
 
 
 def _loose_cursor() -> None:

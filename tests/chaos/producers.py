@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from redis.exceptions import RedisError
 from rig import rest
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from cos.backend.cc.logging import log_l1
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 #: How long a producer tries to get an answer that says yes.
 PATIENCE_SECONDS = 25.0
 MUST, MAY, NEVER = "must", "may", "never"
+_LOOK = text("SELECT n FROM chaos_shared")
+_CHANGE = text("UPDATE chaos_shared SET n = n + 1")
 _LOST = (CosError, SQLAlchemyError, httpx.HTTPError, *db.LOST)
 
 
@@ -34,7 +37,9 @@ class Model:
         self.wishes: dict[str, Wish] = {}
         self.fate: dict[str, str] = {}
         self.together: list[tuple[str, ...]] = []
-        self.tries = 0
+        self.tries = self.again = self.conflicts = 0
+        #: How often the log was set back: what was told before is not certain after.
+        self.life = 0
 
     def settle(self, write: Write, fate: str) -> None:
         """Keep what became of a write; what was rolled back inside it never happens."""
@@ -46,7 +51,19 @@ class Model:
                 self.fate[wish.token] = fate if kept else NEVER
                 if kept:
                     tokens.append(wish.token)
-        self.together.append(tuple(tokens))
+        if tokens:
+            self.together.append(tuple(tokens))
+
+    def certain(self) -> frozenset[str]:
+        """Give the tokens that are in the log for certain, at this moment."""
+        return frozenset(token for token, told in self.fate.items() if told == MUST)
+
+    def set_back(self, kept: frozenset[str]) -> None:
+        """Begin another life of the log, in which only these are certain of what was told in the last one."""
+        self.life += 1
+        for token, told in self.fate.items():
+            if told == MUST and token not in kept:
+                self.fate[token] = MAY
 
 
 async def produce(rig: Rig, model: Model, write: Write, http: httpx.AsyncClient) -> None:
@@ -57,14 +74,21 @@ async def produce(rig: Rig, model: Model, write: Write, http: httpx.AsyncClient)
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         model.tries += 1
+        life = model.life
         try:
             await do(rig, write, http)
         except BadInput:
             raise
-        except _LOST:
+        except _LOST as error:
+            model.conflicts += "could not serialize" in str(error)
             await asyncio.sleep(0.05)
         else:
-            model.settle(write, MUST)
+            if life == model.life:
+                model.settle(write, MUST)
+            if write.again:
+                model.again += 1
+                with suppress(*_LOST):  # whatever becomes of it, it must not become a second record
+                    await do(rig, write, http)
             return
 
 
@@ -89,6 +113,9 @@ async def _by_recorder(rig: Rig, write: Write, _http: httpx.AsyncClient) -> None
 
 async def _by_session(rig: Rig, write: Write, _http: httpx.AsyncClient) -> None:
     async with rig.core.sessions() as session, asyncio.timeout(10):
+        if write.shares:
+            await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            await session.execute(_LOOK)
         for step in write.steps:
             savepoint = await session.begin_nested() if step.savepoint else None
             for one in step.wishes:
@@ -106,6 +133,8 @@ async def _by_session(rig: Rig, write: Write, _http: httpx.AsyncClient) -> None:
                 await rest(step.pause)
             if savepoint is not None:
                 await (savepoint.commit() if step.kept else savepoint.rollback())
+        if write.shares:
+            await session.execute(_CHANGE)
         await (session.commit() if write.commits else session.rollback())
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -129,6 +130,10 @@ class Rig:
         self.processes: list[Process] = []
         self.port = 0
         self.reader: FeedReader | None = None
+        self.restoring = asyncio.Lock()
+        #: Told when the log is set back, while nothing reads or writes it: what is kept of it.
+        self.set_back: Callable[[frozenset[str]], None] = lambda kept: None
+        self.certain: Callable[[], frozenset[str]] = frozenset
         self._connection: asyncpg.Connection[Any] | None = None
         self._ways_folder = TemporaryDirectory(prefix="cos-ways-", dir="/tmp")
 
@@ -138,8 +143,13 @@ class Rig:
         self.folder = DataFolder.open(self.path / "servers")
         self.postgres = EmbeddedPostgres(folder=self.folder, fsync=False)
         self.redis = EmbeddedRedis(folder=self.folder, fsync=False)
+        self.redis._program = self._unsignalled(self.redis._program)
         await asyncio.gather(self.postgres.start(), self.redis.start())
         await migrate(self.postgres.url)
+        connection = await self.look()
+        await connection.execute(
+            "CREATE TABLE chaos_shared (n bigint NOT NULL); INSERT INTO chaos_shared VALUES (0)"
+        )
         self.proxy = ProxyProcess()
         # Not below our own folder: a socket's path must be short, however long that one's is.
         ways = Path(self._ways_folder.name)
@@ -176,8 +186,7 @@ class Rig:
             worker=False,
         )
         await self.core.__aenter__()
-        self.reader = FeedReader(port=self.port, since="0-0")
-        self.reader.start()
+        self.follow()
 
     async def stop(self) -> None:
         """End everything."""
@@ -197,6 +206,19 @@ class Rig:
         if hasattr(self, "postgres"):
             await asyncio.gather(self.redis.stop(), self.postgres.stop())
         self._ways_folder.cleanup()
+
+    def _unsignalled(self, program: Path) -> Path:
+        """Give what starts Redis so that a file that may not grow is an error to it, as on a full disk."""
+        wrapper = self.path / "redis-server"
+        wrapper.write_text(f"#!/bin/sh\ntrap '' XFSZ\nexec '{program}' \"$@\"\n")
+        wrapper.chmod(0o755)
+        self.path.chmod(0o755)
+        return wrapper
+
+    def follow(self) -> None:
+        """Follow the live feed, from its beginning."""
+        self.reader = FeedReader(port=self.port, since="0-0")
+        self.reader.start()
 
     async def look(self) -> asyncpg.Connection[Any]:
         """Give a connection past all ways."""

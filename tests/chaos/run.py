@@ -101,6 +101,12 @@ async def several(seed: int, numbers: list[int], given: argparse.Namespace, coun
     try:
         await rig.start()
         checker = Checker(rig, model)
+
+        def set_back(kept: frozenset[str], model: Model = model, checker: Checker = checker) -> None:
+            model.set_back(kept)
+            checker.set_back()
+
+        rig.certain, rig.set_back = model.certain, set_back
         for number in numbers:
             history = draw(seed, number, kinds=given.faults, writes=given.writes)
             began = time.monotonic()
@@ -127,6 +133,8 @@ async def several(seed: int, numbers: list[int], given: argparse.Namespace, coun
         counts["recorded"] += sum(1 for fate in model.fate.values() if fate == "must")
         counts["unknown"] += sum(1 for fate in model.fate.values() if fate == "may")
         counts["tries"] += model.tries
+        counts["repeated with the same keys"] += model.again
+        counts["serialization failures"] += model.conflicts
         counts["feed connections"] += rig.reader.connections if rig.reader else 0
         return ""
     finally:
