@@ -9,7 +9,7 @@ class Deadline:
     """Cancels the task that made it when a call has lasted too long.
 
     `begin` and `end` stand around each call. The timer is left running when a call ends in time, and only looks, when
-    it goes off, whether the call of that moment is late: many short calls cost nothing.
+    it goes off, whether the call of that moment is late: many short calls cost nothing. `task` is the task.
     """
 
     def __init__(self, *, seconds: float) -> None:
@@ -21,7 +21,7 @@ class Deadline:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a deadline guards the calls of a task, and there is none here")
-        self._task = task
+        self.task = task
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._ends: float | None = None
@@ -39,7 +39,7 @@ class Deadline:
         self._ends = None
         was_late, self._expired = self._expired, False
         if was_late:
-            self._task.uncancel()
+            self.task.uncancel()
         return was_late
 
     def close(self) -> None:
@@ -55,4 +55,4 @@ class Deadline:
             self._timer = self._loop.call_at(self._ends, self._look)
             return
         self._expired = True
-        self._task.cancel()
+        self.task.cancel()

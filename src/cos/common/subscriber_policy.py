@@ -86,6 +86,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
         item: what `Desk.open` made of it.
         lane: what its order is kept within, where order is kept.
         failed: why it becomes a dead letter, once that is decided.
+        place: its key and id, once it is held.
     """
 
     stream: Stream
@@ -97,6 +98,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
     item: Any = None
     lane: str = ""
     failed: BaseException | None = None
+    place: tuple[str, bytes] = ("", b"")
 
 
 class Unfit(Exception):

@@ -102,7 +102,7 @@ class Work:
     def accept(self, messages: Iterable[Message]) -> None:
         """Take messages that were read or claimed; one that is held already is left out."""
         for message in messages:
-            place = (message.key, message.id)
+            place = message.place = (message.key, message.id)
             if place in self.held:
                 continue
             self.held[place] = message
@@ -143,7 +143,7 @@ class Work:
 
     def cut_short(self, stream: Stream) -> None:
         """Let go of everything of a stream, since it is another's now: what waits is dropped, a call is cancelled."""
-        self.drop([(m.key, m.id) for m in self.waiting(stream)])
+        self.drop([m.place for m in self.waiting(stream)])
         self._calls.cut_short(stream)
 
     def knows(self, message: Message) -> bool:
@@ -226,7 +226,7 @@ class Work:
             message = self._suspects.popleft()
             if self._is_held(message):
                 self._suspect_runs = True
-                self._running.add((message.key, message.id))
+                self._running.add(message.place)
                 return [message]
         batch: list[Message] = []
         ready, most = self._ready, self._policy.batch
@@ -237,14 +237,14 @@ class Work:
             message = ready.popleft()
             if not self._is_held(message):
                 continue
-            self._running.add((message.key, message.id))
+            self._running.add(message.place)
             batch.append(message)
             if alone:
                 break
         return batch
 
     def _is_held(self, message: Message) -> bool:
-        return self.held.get((message.key, message.id)) is message
+        return self.held.get(message.place) is message
 
     async def _handle(self, batch: list[Message], deadline: Deadline) -> None:
         try:
@@ -269,7 +269,7 @@ class Work:
             self._pause_all(batch, error)
         finally:
             for message in batch:
-                self._running.discard((message.key, message.id))
+                self._running.discard(message.place)
             if batch[0].suspect:
                 self._suspect_runs = False
 
@@ -298,9 +298,8 @@ class Work:
 
     async def _call(self, batch: list[Message], deadline: Deadline) -> None:
         error: BaseException | None = None
-        task = asyncio.current_task()
-        if task is not None:
-            self._calls.begin(task, batch)
+        task = deadline.task
+        self._calls.begin(task, batch)
         deadline.begin()
         try:
             await self._desk.handle(batch)
@@ -309,7 +308,7 @@ class Work:
         except Exception as raised:  # noqa: BLE001  (a handler may raise anything; it is kept and tried again)
             error = raised
         was_late = deadline.end()
-        was_cut = task is not None and self._calls.end(task)
+        was_cut = self._calls.end(task)
         if was_late and error is not None:
             error = Late(f"It did not end within {self._policy.deadline_seconds:g} s.")
         if error is None:
@@ -318,7 +317,7 @@ class Work:
                 self._finish(message)
             return
         if isinstance(error, asyncio.CancelledError):
-            if task is not None and task.cancelling():
+            if task.cancelling():
                 raise error  # we are stopped; otherwise something inside the handler was cancelled, not the handler
             if was_cut:
                 await self._leave(batch)
@@ -363,17 +362,17 @@ class Work:
     def _pause_all(self, batch: list[Message], error: Exception) -> None:
         self.last_error = error
         for message in batch:
-            if self._is_held(message) and (message.key, message.id) not in self._pauses:
+            if self._is_held(message) and message.place not in self._pauses:
                 self._pause(message, self._policy.pause_seconds(max(message.begun, 1)))
 
     def _pause(self, message: Message, seconds: float) -> None:
-        place = (message.key, message.id)
+        place = message.place
         if not self._draining:
             loop = asyncio.get_running_loop()
             self._pauses[place] = loop.call_later(seconds, self._resume, message)
 
     def _resume(self, message: Message) -> None:
-        self._pauses.pop((message.key, message.id), None)
+        self._pauses.pop(message.place, None)
         if self._is_held(message):
             self._queue(message)
             self._hire()
@@ -383,7 +382,7 @@ class Work:
         self._let_go(message)
 
     def _let_go(self, message: Message) -> None:
-        place = (message.key, message.id)
+        place = message.place
         if self.held.get(place) is message:
             del self.held[place]
         pause = self._pauses.pop(place, None)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -143,6 +144,20 @@ class Binding:
                     "annotate it Event or AsyncSession, or give it a default."
                 )
         return cls(many, tuple(arguments), _reader(data, name))
+
+    @property
+    def alone(self) -> Callable[[Event[Any]], Any] | None:
+        """Give what a handler that takes one event and nothing else is given of it; None for every other one."""
+        if self.many or len(self.arguments) > 1:
+            return None
+        return _PARTS.get(self.arguments[0][1])
+
+
+_PARTS: dict[Shape, Callable[[Event[Any]], Any]] = {
+    "event": lambda event: event,
+    "data": attrgetter("data"),
+    "envelope": attrgetter("envelope"),
+}
 
 
 def _hints(handler: Handler, name: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class EventDesk:
             around: entered around each call.
         """
         self._subscription = subscription
+        self._part = subscription.binding.alone
         self._reading = Reading(binding=subscription.binding, types=subscription.wanted)
         self._sessions = sessions
         self._around = around
@@ -56,6 +57,9 @@ class EventDesk:
         context.request_id.set(envelope.requestid)
         context.traceparent.set(envelope.traceparent)
         subscription = self._subscription
+        if self._around is None and self._part is not None:
+            await subscription.handler(self._part(events[0]))
+            return
         if self._around is None:
             await call(subscription.handler, subscription.binding, events, self._sessions)
             return
