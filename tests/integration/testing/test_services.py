@@ -9,7 +9,8 @@ import time
 import asyncpg
 import psutil
 import pytest
-import redis
+
+from cos.common.redis import create_redis
 
 DRIVERS = """
 import asyncpg
@@ -153,14 +154,14 @@ class TestGivenServers:
     async def test_they_are_used_and_left_as_they_were(self, project, servers, clean) -> None:
         """Databases of the session are dropped afterwards, and no key that was there is touched."""
         project.write(CROWD)
-        with redis.Redis.from_url(servers.redis.url) as client:
-            client.set("theirs", 1)
+        async with create_redis(servers.redis.url) as client:
+            await client.set("theirs", 1)
             out = project.run(
                 f"--cos-postgres-url={servers.postgres.url}", f"--cos-redis-url={servers.redis.url}"
             )
             assert "6 passed" in out, out
-            assert client.keys() == [b"theirs"]
-            assert client.info("keyspace").keys() == {"db0"}
+            assert await client.keys() == [b"theirs"]
+            assert (await client.info("keyspace")).keys() == {"db0"}
         one = await asyncpg.connect(servers.postgres.url)
         assert await one.fetchval("SELECT count(*) FROM pg_database WHERE datname LIKE 'cos\\_%'") == 0
         await one.close()
