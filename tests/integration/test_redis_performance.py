@@ -17,6 +17,7 @@ async def still(core):
     """A core whose relay takes its turns only when it is told to, and where nobody else asks Redis anything."""
     for looper in (core.relay_looper, core._watch, core._keeper, core._retention_looper):
         await looper.stop()
+    await core.monitor.close()  # a measurement under way outlives who asked for it
     return core
 
 
