@@ -68,8 +68,9 @@ class Process:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.subscriber._stop_waiting()
-        for wire in (self.subscriber._wire, self.subscriber._keeping_wire):
+        subscriber = self.subscriber
+        await subscriber._stop_waiting()
+        for wire in (subscriber._wire, subscriber._waiting_wire, subscriber._keeping_wire):
             await wire.close()
         await self.consumers.bodies.close()
         await self.consumers._pool.close()
