@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from cos.errors import BadInput
-from cos.testing.loop_errors import GeneratorLeft, LoopBlocked, LoopError, TaskLeft, one_of
+from cos.testing.loop_errors import (
+    ConnectionLeft,
+    GeneratorLeft,
+    LoopBlocked,
+    LoopError,
+    TaskLeft,
+    one_of,
+)
 from cos.testing.loop_hooks import LoopHooks
 from cos.testing.loop_ledger import Ledger, Origin, in_test, origin_of
 from cos.testing.loop_naming import named
@@ -34,6 +41,7 @@ class LoopCheck:
             left=self.watch.left,
             closing=self._closing,
             dropped=self._dropped,
+            disconnected=self._disconnected,
         )
 
     def _of_item(self, item: pytest.Item) -> Strictness:
@@ -192,6 +200,18 @@ class LoopCheck:
         ours = origin is not None and origin.test == self.ledger.test
         if ours and self.ledger.looks_for("generators") and _owes(generator):
             self._tell_generator(generator, origin, "was dropped before its end")
+
+    def _disconnected(self, thing: Any, origin: Origin) -> None:
+        """Tell of it whosever it is: the collector comes in any test, mostly in a later one, or between two."""
+        peer = thing.get_extra_info("peername") or thing.get_extra_info("sockname")
+        to = f" with {peer}" if peer else ""
+        self.ledger.tell_late(
+            ConnectionLeft(
+                f"The connection{to} that was made at {origin.site} by {origin.owner or 'nobody known'} was left open "
+                "to the garbage collector: close it where it is no longer needed."
+            ),
+            f"connection {origin.site}",
+        )
 
     def _tell_generator(self, generator: Any, origin: Origin | None, what: str) -> None:
         code = generator.ag_code

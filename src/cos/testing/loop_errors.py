@@ -43,6 +43,12 @@ class GeneratorLeft(LoopError):
     slug = "generator-left"
 
 
+class ConnectionLeft(LoopError):
+    """A connection was left to the garbage collector while it was open."""
+
+    slug = "connection-left"
+
+
 class LoopBlocked(LoopError):
     """A call kept the event loop from everything else."""
 

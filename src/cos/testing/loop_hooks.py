@@ -10,13 +10,14 @@ import asyncio
 import asyncio.base_events
 import asyncio.mixins
 import asyncio.runners
+import asyncio.selector_events
 import functools
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from cos.testing.loop_ledger import Ledger, Origin
-from cos.testing.sites import PROJECT, kind_of, locate
+from cos.testing.loop_ledger import Ledger, Origin, origin_of
+from cos.testing.sites import PROJECT, UNKNOWN, kind_of, locate
 
 _BOUND = (asyncio.Lock, asyncio.Event, asyncio.Condition, asyncio.Semaphore, asyncio.Queue)
 
@@ -32,6 +33,7 @@ class LoopHooks:
         left: Callable[[asyncio.AbstractEventLoop], None],
         closing: Callable[[asyncio.AbstractEventLoop], None],
         dropped: Callable[[Any, Origin | None], None],
+        disconnected: Callable[[Any, Origin], None],
     ) -> None:
         """Take the listeners.
 
@@ -41,9 +43,11 @@ class LoopHooks:
             left: called there after it has run.
             closing: called before a runner cancels what is left in its loop.
             dropped: called for an async generator that nobody holds any more before it has ended.
+            disconnected: called for a stream or transport that nobody holds any more while it is open.
         """
         self._ledger = ledger
         self._entered, self._left, self._closing, self._dropped = entered, left, closing, dropped
+        self._disconnected = disconnected
         self._replaced: list[tuple[Any, str, Any]] = []
         self._loops: set[type] = set()
 
@@ -55,6 +59,10 @@ class LoopHooks:
         for kind in (*_BOUND, getattr(asyncio, "Barrier", asyncio.Lock)):
             self._replace(kind, "__init__", self._init)
         self._replace(asyncio.runners, "_cancel_all_tasks", self._cancel_all_tasks)
+        for kind in (asyncio.StreamWriter, vars(asyncio.selector_events)["_SelectorTransport"]):
+            self._replace(kind, "__init__", self._opened)
+            if hasattr(kind, "__del__"):  # a stream has had one since 3.11.5
+                self._replace(kind, "__del__", self._collected)
         base = asyncio.base_events.BaseEventLoop
         self._replace(base, "_asyncgen_firstiter_hook", self._first_iteration)
         self._replace(base, "_asyncgen_finalizer_hook", self._finalizer)
@@ -139,6 +147,25 @@ class LoopHooks:
 
         return create
 
+    def _opened(self, original: Any) -> Any:
+        ledger = self._ledger
+
+        def opened(thing: Any, *args: Any, **kwargs: Any) -> None:
+            original(thing, *args, **kwargs)
+            if ledger.looks_for("connections"):
+                ledger.note(thing, 2)
+
+        return opened
+
+    def _collected(self, original: Any) -> Any:
+        def collected(thing: Any) -> None:
+            origin = origin_of(thing)
+            if origin is not None and origin.site is not UNKNOWN and _is_open(thing):
+                self._disconnected(thing, origin)
+            original(thing)
+
+        return collected
+
     def _cancel_all_tasks(self, original: Any) -> Any:
         def cancel_all_tasks(loop: asyncio.AbstractEventLoop) -> None:
             if not _is_program(sys._getframe(1)):  # noqa: SLF001
@@ -168,6 +195,12 @@ class LoopHooks:
             original(loop, generator)
 
         return finalizer
+
+
+def _is_open(thing: Any) -> bool:
+    """Say whether a stream or transport still is open; one that was never finished has nothing to close."""
+    transport: asyncio.BaseTransport = thing.transport if isinstance(thing, asyncio.StreamWriter) else thing
+    return not transport.is_closing()
 
 
 def _is_program(frame: Any) -> bool:

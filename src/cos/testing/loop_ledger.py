@@ -47,6 +47,7 @@ class Ledger:
     generators: dict[int, Origin] = field(default_factory=dict)
     found: list[LoopError] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
+    _late: list[tuple[LoopError, str]] = field(default_factory=list)
 
     def looks_for(self, check: str) -> bool:
         """Say whether a check is on in the test under way."""
@@ -58,11 +59,21 @@ class Ledger:
             self._told.add(about)
             self.found.append(error)
 
+    def tell_late(self, error: LoopError, about: str) -> None:
+        """Keep a connection that the collector found: for the test under way, or for the next where none is."""
+        if not self.test:
+            self._late.append((error, about))
+        elif self.looks_for("connections"):
+            self.tell(error, about)
+
     def begin(self, test: str, strictness: Strictness) -> None:
         """Turn to another test."""
         self.test, self.owner, self.strictness = test, test, strictness
         self.found.clear()
         self._told.clear()
+        late, self._late = self._late, []
+        for error, about in late:
+            self.tell_late(error, about)
 
     def end(self) -> None:
         """Be between tests; a widest fixture's things are nobody's."""

@@ -3,7 +3,8 @@
 A thread sends each running loop a beat and looks, while it is not answered, at what the loop's thread is doing. Time
 counts only while one and the same callback is seen, not when a look itself is late, and not while the thread waited
 for a CPU: a busy machine, or a loop with much to do in small pieces, is not taken for a blocking call, nor is a
-first import. A call that holds the interpreter itself (nothing can look then) is told by the CPU time of the thread.
+first import. What late looks miss, and a call that holds the interpreter itself (nothing can look then), is told by the
+CPU time of the thread.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -58,6 +59,7 @@ class _Pulse:
         self.limit_s = 0.0
         self._number = 0
         self._lock = threading.Lock()  # a look and an answer do not mix
+        self._before_own: Blocked | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -67,6 +69,8 @@ class _Pulse:
         self._roots = 0
         self._seen = 0.0
         self._queued = 0.0
+        self._root_cpu: float | None = None
+        self._busy = 0.0
         self._stack: tuple[Site, ...] = ()
         self._common = 0
 
@@ -91,15 +95,19 @@ class _Pulse:
         if not frames:
             return
         if any(frame.f_code.co_filename in _OWN_WAITS for frame in whole):
+            self._before_own = self._before_own or self._seen_blocked()
             self._forget()  # the next beat begins behind it
             self._number += 1
             return
-        root = frames[-1]
+        root, cpu = frames[-1], stopwatch.cpu_seconds_of_thread(self.ident)
         if root is not self._root:
             self._roots += 1
             self._root, self._seen, self._stack = root, 0.0, ()
             self._queued = stopwatch.queued_seconds_of_thread(self.native)
+            self._root_cpu = cpu
         self._seen += gap
+        if cpu is not None and self._root_cpu is not None:
+            self._busy = max(self._busy, cpu - self._root_cpu)
         stack = tuple(
             Site(f.f_code.co_filename, f.f_lineno, f.f_code.co_name) for f in reversed(frames[:_DEEPEST])
         )
@@ -113,27 +121,37 @@ class _Pulse:
 
     def judge(self) -> None:
         """Say what the last beat showed, and be ready for the next one (in the loop's thread)."""
-        if self._sent is None:
+        if self._sent is None and self._before_own is None:
             return
         with self._lock:
-            blocked = self._judged()
+            found = (self._before_own, self._judged())
+            self._before_own = None
             self._number += 1
             self._forget()
-        if blocked is not None:
-            self._tell(blocked)
+        for blocked in found:
+            if blocked is not None:
+                self._tell(blocked)
 
     def _judged(self) -> Blocked | None:
-        if self._sent is None or not self._stack or not self.limit_s:
+        """Judge at the answer: the callback is over, and what it took is known to the end."""
+        if self._sent is None:
             return None
         took = stopwatch.seconds() - self._sent
         cpu = 0.0 if self._cpu is None else stopwatch.thread_cpu_seconds() - self._cpu
+        found = self._seen_blocked(cpu if self._roots == 1 else 0.0)
+        return replace(found, seconds=took) if found is not None and self._roots == 1 else found
+
+    def _seen_blocked(self, cpu: float = 0.0) -> Blocked | None:
+        """Judge by what was seen of the last callback, and the CPU seconds that are known to be its own."""
+        if not self._stack or not self.limit_s:
+            return None
         seen = self._seen
         if seen >= self.limit_s:
             seen -= stopwatch.queued_seconds_of_thread(self.native) - self._queued
-        kept = seen >= self.limit_s or (self._roots == 1 and cpu >= self.limit_s)
-        if kept and not any(site.file.startswith(_IMPORT) for site in self._stack):
-            return Blocked(took if self._roots == 1 else self._seen, self._stack, self._common)
-        return None
+        is_import = any(site.file.startswith(_IMPORT) for site in self._stack)
+        if is_import or max(seen, self._busy, cpu) < self.limit_s:
+            return None
+        return Blocked(max(self._seen, self._busy), self._stack, self._common)
 
 
 class LoopWatch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cos.errors import BadInput
 
-CHECKS = ("conflict", "nested", "tasks", "generators", "blocking", "import")
+CHECKS = ("conflict", "nested", "tasks", "generators", "connections", "blocking", "import")
 BLOCKING_MS = 100.0
 
 

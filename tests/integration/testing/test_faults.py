@@ -331,7 +331,7 @@ LOOPED = """
 import time
 import pytest
 
-pytestmark = pytest.mark.loops("strict", blocking_ms=30)
+pytestmark = pytest.mark.loops("strict")
 
 async def test_faults_alone(faults):
     with faults.postgres.stop():

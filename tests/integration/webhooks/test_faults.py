@@ -186,7 +186,10 @@ class TestTwoProcesses:
         async def taken() -> Any:
             return await pg.fetchrow("SELECT * FROM webhook.endpoint WHERE owner IS NOT NULL")
 
-        row = await eventually(taken)
+        async def courier() -> Any:
+            return next(iter(served.dispatcher.couriers.values()), None)
+
+        row, serving = await eventually(taken), await eventually(courier)
         pool = Pool(url=core.database_url, size=1)
         ledger = Ledger(pool=pool, owner=row["owner"] if same_owner else UUID(made["id"]), attempts_kept=9)
         endpoint = read(dict(row) | {"secrets": [], "secret_ends": []})
@@ -197,7 +200,7 @@ class TestTwoProcesses:
         await pool.close()
         assert account.lost
         assert await pg.fetchval("SELECT delivered FROM webhook.endpoint") == 0
-        assert not next(iter(served.dispatcher.couriers.values())).account.lost
+        assert not serving.account.lost
 
 
 class TestBreaker:
