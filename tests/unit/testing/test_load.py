@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -228,6 +229,14 @@ class TestViews:
             report.service.add(0.1)
             report.timeline.append(Second(ok=1))
             report.timeline[-1].latency.add(0.2)
+
+    def test_the_plots_end_with_the_last_whole_second_and_at_a_round_number(self) -> None:
+        report = example()
+        report.timeline = [Second(ok=73), Second(ok=96), Second(ok=1)]
+        speed = load_html(report).split("<h2>")[1]
+        [line, _] = re.findall(r"points='([^']+)'", speed)
+        assert len(line.split()) == 2
+        assert re.findall(r"text-anchor='end' dy='4'>([^<]+)<", speed) == ["0", "20", "40", "60", "80", "100"]
 
     def test_the_table_tells_the_same(self) -> None:
         console = Console(width=120, record=True)
