@@ -53,11 +53,18 @@ class Project:
     def write(self, tests: str, *, name: str = "test_it.py") -> None:
         (self.path / name).write_text(tests)
 
+    def configure(self, settings: str = "") -> None:
+        (self.path / "pytest.ini").write_text(SETTINGS.format(cache=self.cache, more=settings))
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pytest", "-q", *WITHOUT, *arguments]
+
     def begin(self, *arguments: str, settings: str = "") -> subprocess.Popen[str]:
         """Start its tests."""
-        (self.path / "pytest.ini").write_text(SETTINGS.format(cache=self.cache, more=settings))
+        self.configure(settings)
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", *WITHOUT, *arguments],
+            self.command(*arguments),
             cwd=self.path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
