@@ -131,7 +131,7 @@ def _plain(text: str) -> str:
 def exit_codes() -> str:
     """Give the table of exit codes, with the errors that carry each."""
     codes = {code: [sentence] for code, sentence in OTHER_CODES.items()}
-    for error in _family(errors.CosError):
+    for error in dict.fromkeys(_family(errors.CosError)):
         codes.setdefault(error.exit_code, []).append((error.__doc__ or "").strip().splitlines()[0])
     return table(["code", "what happened"], [[f"`{code}`", " ".join(codes[code])] for code in sorted(codes)])
 

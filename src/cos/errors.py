@@ -183,6 +183,10 @@ class PostgresUnreachable(Unavailable):
     slug = "postgres-unreachable"
 
 
+class PostgresDiskFull(DiskFull, PostgresUnreachable):
+    """The disk of the data folder is full, so that Postgres does not run."""
+
+
 class RedisUnreachable(Unavailable):
     """Redis does not answer."""
 

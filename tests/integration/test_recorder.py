@@ -19,7 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cos.backend.cc.logging import log_l1
-from cos.errors import BadInput, CosError, Overloaded, PostgresUnreachable, Unavailable, WrongPassword
+from cos.common import db
+from cos.errors import (
+    BadInput,
+    CosError,
+    Overloaded,
+    PostgresDiskFull,
+    PostgresUnreachable,
+    Unavailable,
+    WrongPassword,
+)
 from cos.infra.folder import DataFolder
 from cos.infra.postgres import EmbeddedPostgres
 from cos.memory.event import NewEvent, PromptTrace, new_event
@@ -451,6 +460,16 @@ class TestTrouble:
         async with asyncio.timeout(DEADLINE_SECONDS):
             with pytest.raises(PostgresUnreachable, match="may or may not be there"):
                 await recorder.record(event())
+
+    async def test_a_postgres_that_has_no_room_is_not_waited_for(self, tmp_path, begin, monkeypatch) -> None:
+        """Nobody waits for what does not come by itself: not one caller alone, and not many."""
+        monkeypatch.setattr(db, "SEGMENT_BYTES", 2**62)
+        recorder = await begin(url=f"postgresql://cos@/cos?host={tmp_path}", timeout_seconds=3600.0)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            for callers in (1, 5):
+                calls = (recorder.record(event()) for _ in range(callers))
+                found = await asyncio.gather(*calls, return_exceptions=True)
+                assert [type(one) for one in found] == [PostgresDiskFull] * callers
 
     async def test_a_postgres_that_hangs_keeps_no_caller_beyond_its_time(self, begin, locked, pg) -> None:
         """It took the statement and never answers; the call ends at its own time, and the record is there once."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
 from cos.common.tls_files import unreadable
-from cos.errors import BadSetting, CosError, PostgresUnreachable, WrongPassword
+from cos.errors import BadSetting, CosError, PostgresDiskFull, PostgresUnreachable, WrongPassword
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,6 +25,9 @@ COMMAND_TIMEOUT_SECONDS = 30.0
 POOL_TIMEOUT_SECONDS = 10.0
 #: A server that hangs is not asked for its consent to be left.
 CLOSE_TIMEOUT_SECONDS = 0.5
+
+#: Postgres makes files of this size for its log before it writes to them: with less room it does not come up again.
+SEGMENT_BYTES = 16 * 1024**2
 
 #: What asyncpg raises when the server cannot be reached, is starting, stopping or has gone in mid-command.
 LOST = (
@@ -121,9 +125,26 @@ def connect_error(url: str, error: BaseException) -> CosError:
         )
     if isinstance(error, OSError) and (file := unreadable(url)) is not None:
         return BadSetting(f"Postgres at {place} cannot be reached: {file}.")
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError) and (full := _full(url)) is not None:
+        return full
     said = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     what = f"The TLS handshake with Postgres at {place} failed" if isinstance(error, ssl.SSLError) else None
     return PostgresUnreachable(f"{what or f'Postgres at {place} cannot be reached'}: {said}.")
+
+
+def _full(url: str) -> PostgresDiskFull | None:
+    """Say that a Postgres of this machine is away because there is no room for it, if that is so."""
+    folder = parse_qs(urlsplit(url).query).get("host", [""])[0]
+    try:
+        free = shutil.disk_usage(folder).free if folder.startswith("/") else SEGMENT_BYTES
+    except OSError:
+        return None
+    if free >= SEGMENT_BYTES:
+        return None
+    return PostgresDiskFull(
+        f"Postgres does not run: the disk under its folder is full ({free / 1024**2:.1f} MiB are free). Make room, and "
+        "it comes back by itself; what was recorded is safe."
+    )
 
 
 def create_engine(url: str, *, pool_size: int) -> AsyncEngine:

@@ -313,12 +313,15 @@ class Recorder:
                 )
 
     async def _write_until_durable(self, lane: Lane, batch: list[_Call]) -> None:
-        pause = FIRST_RETRY_SECONDS
+        pause, lost = FIRST_RETRY_SECONDS, False
         while batch:
             try:
                 found = await lane.write([event for call in batch for event in call.events])
+            except DiskFull as full:  # nothing that waiting could change
+                raise _uncertain(full) if lost else full from None
             except (PostgresUnreachable, asyncpg.TransactionRollbackError, *db.LOST) as error:
                 await lane.close()
+                lost = True
                 batch = _still_waiting(batch, error)
                 if batch:
                     await asyncio.sleep(ids.jitter(pause))
@@ -358,6 +361,13 @@ def _lost(error: Exception) -> PostgresUnreachable:
     return PostgresUnreachable(
         f"Postgres did not answer in time ({said}); the event may or may not be there, try again with the same "
         "idempotency key."
+    )
+
+
+def _uncertain(full: DiskFull) -> DiskFull:
+    """Say it to who had asked before: the answer to that was lost."""
+    return type(full)(
+        f"{full.detail} This event may or may not be there; try again with the same idempotency key."
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from cos.common import db
-from cos.errors import BadSetting, NotFound, PostgresUnreachable, WrongPassword
+from cos.errors import BadSetting, NotFound, PostgresDiskFull, PostgresUnreachable, WrongPassword
 
 
 class TestConnect:
@@ -41,6 +41,19 @@ class TestConnect:
     async def test_a_socket_that_is_not_there(self, tmp_path) -> None:
         with pytest.raises(PostgresUnreachable, match="cannot be reached"):
             await db.connect(f"postgresql://someone:hush@/cos?host={tmp_path}")
+
+    async def test_a_socket_that_is_not_there_where_the_disk_is_full(self, tmp_path, monkeypatch) -> None:
+        """A server that has no room does not come up; who asks is told so, and not to wait."""
+        monkeypatch.setattr(db, "SEGMENT_BYTES", 2**62)
+        with pytest.raises(
+            PostgresDiskFull, match=r"the disk under its folder is full \(.* MiB are free\)"
+        ) as told:
+            await db.connect(f"postgresql://someone:hush@/cos?host={tmp_path}")
+        assert (told.value.status, told.value.slug, told.value.exit_code) == (507, "disk-full", 14)
+        with pytest.raises(PostgresUnreachable, match="cannot be reached"):
+            await db.connect(f"postgresql://someone:hush@/cos?host={tmp_path / 'not-there'}")
+        with pytest.raises(PostgresUnreachable, match="cannot be reached"):
+            await db.connect("postgresql://someone:hush@127.0.0.1:1/cos")
 
     async def test_a_port_that_nobody_listens_on(self) -> None:
         with pytest.raises(
