@@ -368,8 +368,9 @@ def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
             raise BadSetting(f"There is no settings file {path}.") from None
         return None, {}
     except OSError as error:
+        advice = " Run cos doctor --fix." if isinstance(error, PermissionError) and not named else ""
         raise BadSetting(
-            f"The settings file {path} cannot be read: {(error.strerror or str(error)).lower()}."
+            f"The settings file {path} cannot be read: {(error.strerror or str(error)).lower()}.{advice}"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSetting(f"The settings file {path} is not TOML: {str(error).rstrip('.')}.") from None

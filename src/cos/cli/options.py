@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder that holds the data (COS_DATA_DIR).", show_default=False),
+    typer.Option(
+        "--data-dir",
+        help="Folder that holds the data (COS_DATA_DIR).",
+        show_default=False,
+        readable=False,  # said in COS's own words, which know the way out
+    ),
 ]
 Port = Annotated[
     int | None, typer.Option("--port", help="Port of the API on 127.0.0.1, 0 for a free one (COS_PORT).")

@@ -118,15 +118,24 @@ def doctor(
     """Check everything that COS needs, say what to do about what is not well, and mend it if asked."""
     import asyncio
 
+    from cos.config import folder_without_file
+    from cos.errors import BadSetting
     from cos.runtime.doctor import examine
-    from cos.runtime.mending import mend
+    from cos.runtime.mending import mend, unlock
     from cos.runtime.restore import mend_positions
 
-    given = settings(data_dir=data_dir, port=port)
+    tell = fail if as_json else say
+    try:
+        given = settings(data_dir=data_dir, port=port)
+    except BadSetting:
+        unlocked = _tried(lambda: unlock(folder_without_file(data_dir))) if fix else []
+        for line in unlocked:
+            tell(line)
+        given = settings(data_dir=data_dir, port=port)
     if fix:
         for work in (lambda: mend(given), lambda: asyncio.run(mend_positions(given))):
             for line in _tried(work):
-                say(line) if not as_json else fail(line)
+                tell(line)
     findings = asyncio.run(examine(given))
     if as_json:
         show_json([finding.as_dict() for finding in findings])

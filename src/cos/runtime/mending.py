@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from cos.common import clock
-from cos.errors import AlreadyRunning
+from cos.config import FILE_NAME
+from cos.errors import AlreadyRunning, FolderNotWritable
 from cos.infra.account import give
 from cos.infra.folder import DataFolder
 from cos.infra.leftovers import end_leftovers, find_leftovers
@@ -75,10 +76,26 @@ def mend(settings: Settings) -> list[str]:
     return done
 
 
+def unlock(folder: Path) -> list[str]:
+    """Give its own account the rights on a data folder and on the settings file in it back; gives what was done.
+
+    For when the settings cannot be read, so that nothing else is known.
+
+    Raises:
+        FolderNotWritable: they belong to another account.
+    """
+    place = folder.expanduser()
+    done: list[str] = []
+    for one in (place, place / FILE_NAME):  # the second can only be seen when the first is mended
+        done += [fault.mend() for fault in _locked(one) if fault.mend]
+    return done
+
+
 def _owned(settings: Settings) -> FolderLock | None:
     """Become the folder's owner, so that nobody starts in what is being cleared; None where a COS runs."""
-    if not settings.data_dir.expanduser().is_dir():
-        return None
+    path = settings.data_dir.expanduser()
+    if not path.is_dir() or not (path / "sockets").exists():
+        return None  # nothing has run there yet, so there is no place to say so either
     try:
         # Not opened: what is mended may be what keeps it from being opened, or what fills the disk.
         return DataFolder.find(settings.data_dir).lock({"since": clock.now().isoformat()})
@@ -97,22 +114,29 @@ def _permissions(path: Path, settings: Settings) -> Iterator[Fault]:
     inside = (path / "run.json", path / "cos.toml") if os.access(path, os.X_OK) else ()
     files = [one for one in (*inside, settings.config) if one is not None]
     for one in (*_folders(path), *files):
+        yield from _locked(one)
         mode = stat.S_IMODE(one.stat().st_mode) if one.exists() and not one.is_symlink() else 0
         others = mode & _OPEN_TO_OTHERS
-        own = stat.S_IRWXU if one.is_dir() else stat.S_IRUSR | stat.S_IWUSR
-        if one.exists() and not one.is_symlink() and own & ~mode:
-            yield Fault(
-                found=f"{one} cannot be used by its own account (mode {mode:04o})",
-                mend=partial(_give_back, one, mode | own),
-            )
-            mode |= own
         # Who may look into the data folder itself is the owner's choice; to change it is nobody else's.
         allowed = _OPEN_TO_OTHERS & ~stat.S_IWOTH if one == path else 0
         if others & ~allowed:
             yield Fault(
                 found=f"{one} is open to other accounts (mode {mode:04o})",
-                mend=partial(_close, one, mode, allowed),
+                mend=partial(_close, one, allowed),
             )
+
+
+def _locked(path: Path) -> Iterator[Fault]:
+    """Find that an account cannot use what belongs to it."""
+    if not path.exists() or path.is_symlink():
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    own = stat.S_IRWXU if path.is_dir() else stat.S_IRUSR | stat.S_IWUSR
+    if own & ~mode:
+        yield Fault(
+            found=f"{path} cannot be used by its own account (mode {mode:04o})",
+            mend=partial(_give_back, path, own),
+        )
 
 
 def _folders(path: Path) -> list[Path]:
@@ -121,8 +145,8 @@ def _folders(path: Path) -> list[Path]:
     return [path, *(one for one in inner if one.is_dir())] if os.access(path, os.X_OK) else [path]
 
 
-def _give_back(path: Path, mode: int) -> str:
-    path.chmod(mode)
+def _give_back(path: Path, own: int) -> str:
+    _change_mode(path, stat.S_IMODE(path.stat().st_mode) | own)
     return f"{path} can be used again"
 
 
@@ -154,8 +178,18 @@ def _account(uid: int) -> str:
         return str(uid)
 
 
-def _close(path: Path, mode: int, allowed: int) -> str:
-    path.chmod(mode & ~(_OPEN_TO_OTHERS & ~allowed))
+def _change_mode(path: Path, mode: int) -> None:
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        raise FolderNotWritable(
+            f"The rights on {path} cannot be changed by this account: {(error.strerror or str(error)).lower()}; "
+            f"run: sudo chmod {mode:o} {path}"
+        ) from None
+
+
+def _close(path: Path, allowed: int) -> str:
+    _change_mode(path, stat.S_IMODE(path.stat().st_mode) & ~(_OPEN_TO_OTHERS & ~allowed))
     return f"{path} is private now"
 
 

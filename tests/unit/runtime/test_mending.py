@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -14,12 +15,12 @@ import psutil
 import pytest
 
 from cos.config import Settings, load_settings
-from cos.errors import DiskFull
+from cos.errors import DiskFull, FolderNotWritable
 from cos.infra.binaries import find_redis_server
 from cos.infra.folder import DataFolder
 from cos.infra.postgres import EmbeddedPostgres
 from cos.migrations.apply import migrate
-from cos.runtime.mending import faults, mend
+from cos.runtime.mending import faults, mend, unlock
 from cos.runtime.restore import mend_positions
 
 
@@ -125,6 +126,35 @@ class TestFaults:
         modes = [stat.S_IMODE(one.stat().st_mode) for one in (folder.logs, folder.redis)]
         assert modes == [0o700, 0o700]
         assert stat.S_IMODE((folder.path / "cos.toml").stat().st_mode) == 0o600
+
+    def test_a_folder_that_was_locked_with_its_settings_is_unlocked_first(self, tmp_path) -> None:
+        """Nothing can be read there, so the settings cannot say what else is wrong: first the rights, then the rest."""
+        place = tmp_path / "locked"
+        place.mkdir()
+        (place / "cos.toml").write_text("port = 1")
+        for one in (place / "cos.toml", place):
+            one.chmod(0o000)
+        done = unlock(place)
+        assert done == [f"{place} can be used again", f"{place / 'cos.toml'} can be used again"]
+        assert [stat.S_IMODE(one.stat().st_mode) for one in (place, place / "cos.toml")] == [0o700, 0o600]
+        assert unlock(place) == []
+
+    def test_an_empty_folder_is_well(self, tmp_path) -> None:
+        """Nothing has run there: there is nothing to mend, and nothing is made."""
+        place = tmp_path / "empty"
+        place.mkdir(mode=0o700)
+        assert mend(load_settings(data_dir=place)) == []
+        assert list(place.iterdir()) == []
+
+    def test_rights_that_only_root_may_change(self, tmp_path, monkeypatch) -> None:
+        def refuse(_path: Path, _mode: int) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        place = tmp_path / "theirs"
+        place.mkdir(mode=0o500)
+        monkeypatch.setattr(Path, "chmod", refuse)
+        with pytest.raises(FolderNotWritable, match=f"run: sudo chmod 700 {place}"):
+            unlock(place)
 
     @pytest.mark.parametrize("root", [True, False])
     def test_what_belongs_to_another_account(self, given, folder, monkeypatch, root) -> None:
