@@ -23,6 +23,7 @@ from cos.common import db
 from cos.errors import (
     BadInput,
     CosError,
+    DiskFull,
     Overloaded,
     PostgresDiskFull,
     PostgresUnreachable,
@@ -256,6 +257,17 @@ class TestMistakes:
         yield
         await pg.execute("ALTER TABLE l1.record DROP CONSTRAINT no_thirteen")
 
+    @pytest.fixture
+    async def full(self, core, pg) -> AsyncIterator[None]:
+        """Let Postgres fail each insert as it does when the file of a table cannot grow."""
+        await pg.execute("""
+            CREATE FUNCTION l1.no_room() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+            CREATE TRIGGER no_room BEFORE INSERT ON l1.record FOR EACH ROW EXECUTE FUNCTION l1.no_room()
+        """)
+        yield
+        await pg.execute("DROP TRIGGER no_room ON l1.record; DROP FUNCTION l1.no_room()")
+
     async def test_what_postgres_refuses_fails_its_caller_alone(self, recorder, no_thirteen, pg) -> None:
         subjects = [str(n) for n in range(40)]
         subjects[13] = "thirteen"
@@ -279,6 +291,15 @@ class TestMistakes:
         assert isinstance(refused, BadInput)
         assert kept.id == good.id
         assert [row["id"] for row in await pg.fetch("SELECT id FROM l1.record")] == [good.id]
+
+    async def test_a_full_disk_is_told_as_one_by_either_way(self, core, full, pg) -> None:
+        """A transaction's own record once ended in a 500 where the recorder's was told as a full disk."""
+        with pytest.raises(DiskFull, match="free some space"):
+            await core.recorder.record(event())
+        async with core.sessions() as session:
+            with pytest.raises(DiskFull, match="free some space"):
+                await log_l1(session, "step", {"n": 1}, module="cc")
+        assert await pg.fetchval("SELECT count(*) FROM l1.record") == 0
 
     async def test_a_record_and_its_prompt_are_kept_together_or_not_at_all(self, recorder, pg) -> None:
         await pg.execute("ALTER TABLE l1.prompt_trace ADD CONSTRAINT no_model CHECK (model IS NULL)")
@@ -470,6 +491,20 @@ class TestTrouble:
                 calls = (recorder.record(event()) for _ in range(callers))
                 found = await asyncio.gather(*calls, return_exceptions=True)
                 assert [type(one) for one in found] == [PostgresDiskFull] * callers
+
+    async def test_one_that_takes_no_connection_on_a_full_disk_is_not_waited_for(
+        self, servers, begin, monkeypatch
+    ) -> None:
+        """Postgres fails a new connection whose cache file finds no room; that was taken for one that is away."""
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise asyncpg.DiskFullError("could not write init file: No space left on device")
+
+        recorder = await begin(timeout_seconds=10 * DEADLINE_SECONDS)
+        monkeypatch.setattr(asyncpg, "connect", refuse)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            with pytest.raises(DiskFull, match="takes no new connection"):
+                await recorder.record(event())
 
     async def test_a_postgres_that_hangs_keeps_no_caller_beyond_its_time(self, begin, locked, pg) -> None:
         """It took the statement and never answers; the call ends at its own time, and the record is there once."""

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from cos.common import context, db
-from cos.errors import CosError
+from cos.errors import CosError, DiskFull
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -164,6 +164,11 @@ async def _on_database(request: Request, error: Exception) -> Response:
             title="COS is asked for more than it can do at once",
             detail="Every connection to Postgres is busy; try again shortly.",
             headers={"Retry-After": "1"},
+        )
+    if isinstance(cause, asyncpg.DiskFullError):
+        return cos_problem(
+            request,
+            DiskFull("The disk of Postgres is full: nothing of this request was kept; free some space."),
         )
     gone = isinstance(error, DBAPIError) and error.connection_invalidated
     if gone or isinstance(cause, db.LOST):

@@ -11,7 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 
 from cos.common.tls_files import unreadable
-from cos.errors import BadSetting, CosError, PostgresDiskFull, PostgresUnreachable, WrongPassword
+from cos.errors import (
+    BadSetting,
+    CosError,
+    DiskFull,
+    PostgresDiskFull,
+    PostgresUnreachable,
+    WrongPassword,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -52,6 +59,12 @@ _SENTENCES: tuple[tuple[tuple[type[BaseException], ...], type[CosError], str], .
         (asyncpg.InvalidCatalogNameError,),
         PostgresUnreachable,
         "Postgres at {place} answers, but that database does not exist; create it first.",
+    ),
+    (
+        # Postgres writes a cache file of its own for a new connection; those that stand need none and go on.
+        (asyncpg.DiskFullError,),
+        DiskFull,
+        "The disk of Postgres at {place} is full and it takes no new connection; free some space, nothing was lost.",
     ),
     (
         (asyncpg.CannotConnectNowError,),
@@ -95,6 +108,7 @@ async def connect(url: str, *, name: str = "cos") -> asyncpg.Connection[Any]:
 
     Raises:
         WrongPassword: the server refused the user or the password.
+        DiskFull: the server has no room for what a new connection needs.
         PostgresUnreachable: anything else that keeps us from connecting, in words.
     """
     try:

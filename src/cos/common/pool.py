@@ -39,8 +39,8 @@ class Pool:
         """Lend a connection.
 
         Raises:
-            PostgresUnreachable, WrongPassword: there is none to lend, in words. What fails while it is lent is raised
-                as the driver raised it; `explain` gives the words for it.
+            PostgresUnreachable, DiskFull, WrongPassword: there is none to lend, in words. What fails while it is lent
+                is raised as the driver raised it; `explain` gives the words for it.
         """
         try:
             pool = await self._opened()

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 from cos.common import ids
-from cos.errors import BadInput, Conflict, PostgresUnreachable
+from cos.errors import BadInput, Conflict, DiskFull, PostgresUnreachable
 from cos.memory import sql
 from cos.memory.event import NewEvent
 from cos.memory.position import Position
@@ -112,6 +112,7 @@ async def append(session: AsyncSession, event: NewEvent, *, ordered: bool = Fals
         Conflict: `ordered`, and the transaction has already written.
         BadInput: Postgres refused the event.
         PostgresUnreachable: the connection was lost; the transaction is rolled back.
+        DiskFull: Postgres has no room for it; the transaction is rolled back.
     """
     return await session.run_sync(append_now, event, ordered=ordered)
 
@@ -177,6 +178,8 @@ def _as_cos_error(connection: Any, error: Exception) -> Exception:
     driver = error.__cause__
     if isinstance(driver, asyncpg.DataError | asyncpg.IntegrityConstraintViolationError):
         return BadInput(f"Postgres refused the event: {driver}.")
+    if isinstance(driver, asyncpg.DiskFullError):
+        return DiskFull("The disk of Postgres is full; free some space, nothing recorded is lost.")
     if connection.dialect.is_disconnect(error, None, None) or isinstance(driver, OSError):
         connection.invalidate(error)
         return PostgresUnreachable("The connection to Postgres was lost; the transaction is rolled back.")

@@ -12,7 +12,7 @@ import structlog
 
 from cos.backend.module import Context, Module, check_routes
 from cos.common.health import Part, Source, State
-from cos.errors import CosError, PostgresUnreachable, WrongPassword
+from cos.errors import CosError, DiskFull, PostgresUnreachable, WrongPassword
 from cos.memory.highway import Highway
 from cos.migrations.modules import migrate_module
 from cos.runtime.module_settings import load_module_settings
@@ -218,7 +218,7 @@ async def _migrated(one: Installed, url: str) -> Installed:
         applied = await migrate_module(
             url, name=module.name, schema=module.schema, folder=module.migrations, upgrade=one.upgrade
         )
-    except (PostgresUnreachable, WrongPassword):
+    except (PostgresUnreachable, DiskFull, WrongPassword):
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is, COS runs without the module)
         after = _failed(one, "has tables that could not be brought up to date", error)

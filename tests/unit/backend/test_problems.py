@@ -51,6 +51,7 @@ def answer_to():
         (ConnectionResetError(), 503, "postgres-unreachable"),
         (asyncpg.CannotConnectNowError("starting"), 503, "postgres-unreachable"),
         (asyncpg.AdminShutdownError("bye"), 503, "postgres-unreachable"),
+        (asyncpg.DiskFullError("could not extend file"), 507, "disk-full"),
     ],
 )
 async def test_what_is_expected(answer_to, error, status, slug) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from cos.common import db
-from cos.errors import BadSetting, NotFound, PostgresDiskFull, PostgresUnreachable, WrongPassword
+from cos.errors import BadSetting, DiskFull, NotFound, PostgresDiskFull, PostgresUnreachable, WrongPassword
 
 
 class TestConnect:
@@ -101,6 +101,7 @@ class TestConnectError:
             ),
             (asyncpg.InvalidAuthorizationSpecificationError("no role"), WrongPassword, "COS_DATABASE_URL"),
             (asyncpg.CannotConnectNowError("starting up"), PostgresUnreachable, "still starting or stopping"),
+            (asyncpg.DiskFullError("could not write init file"), DiskFull, "is full and it takes no new"),
             (TimeoutError(), PostgresUnreachable, "did not answer within 10 s"),
             (ssl.SSLError(1, "[SSL] bad certificate"), PostgresUnreachable, "TLS handshake"),
             (OSError("no route\nto host"), PostgresUnreachable, "cannot be reached: no route to host."),

@@ -31,6 +31,7 @@ from cos.backend.problems import cos_problem
 from cos.common import db
 from cos.errors import (
     CosError,
+    DiskFull,
     Forbidden,
     PostgresUnreachable,
     TooLarge,
@@ -171,7 +172,7 @@ class Gate:
     async def _is_still_allowed(self, asked: Asked, scope: AsgiScope, wanted: Scope) -> bool:
         try:
             return (await self._identify(asked, scope)).scope >= wanted
-        except PostgresUnreachable:
+        except (PostgresUnreachable, DiskFull):
             return True  # nobody can be asked: it was allowed when somebody could
         except CosError:
             return False
