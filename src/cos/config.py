@@ -18,6 +18,8 @@ _POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 #: The settings file of a data folder; `COS_CONFIG` or an argument names another.
 FILE_NAME: Final = "cos.toml"
+#: A settings file is short; a longer one is something else, and is not read into memory.
+MOST_FILE_BYTES: Final = 1024 * 1024
 #: The table of the settings file that holds one for each module that a package adds.
 MODULES: Final = "module"
 #: What a running COS takes over when it is told to read its settings again; the others need a restart.
@@ -362,7 +364,13 @@ def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
     path = Path(named or Path(folder, FILE_NAME)).expanduser()
     try:
         with path.open("rb") as file:
-            found = tomllib.load(file)
+            text = file.read(MOST_FILE_BYTES + 1)
+        if len(text) > MOST_FILE_BYTES:
+            raise BadSetting(
+                f"The settings file {path} is longer than {MOST_FILE_BYTES // 1024} KiB, so it is hardly one; name "
+                "another with COS_CONFIG, or shorten it."
+            )
+        found = tomllib.loads(text.decode())
     except (FileNotFoundError, NotADirectoryError):
         if named:
             raise BadSetting(f"There is no settings file {path}.") from None

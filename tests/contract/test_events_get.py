@@ -185,3 +185,14 @@ class TestOne:
         for event in (await log.get("/events", params={"limit": 5})).json()["events"]:
             answer = await log.get(f"/events/{event['id']}")
             assert json.loads(answer.content) == event
+
+    async def test_what_has_no_value_is_left_out_with_a_prompt_as_without(self, client) -> None:
+        """One with a prompt trace once had null for each, which its document rules out for the subject."""
+        shapes = []
+        for prompt in ({}, {"prompt": {"tokens_out": 0}}):
+            receipt = await client.post("/events", json={"type": "a", "data": None} | prompt)
+            found = (await client.get(f"/events/{receipt.json()['id']}")).json()
+            shapes.append(set(found) - {"prompt"})
+        assert shapes[0] == shapes[1]
+        assert "subject" not in shapes[0]
+        assert "data" in shapes[0]

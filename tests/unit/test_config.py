@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cos.config import LIVE, Settings, explain, load_settings, reload
+from cos.config import LIVE, MOST_FILE_BYTES, Settings, explain, load_settings, reload
 from cos.errors import BadSetting
 
 
@@ -96,6 +96,7 @@ class TestBadValues:
             ('data_dir = "x"', "sets 'data_dir'"),
             ("port", "is not TOML"),
             ("\udc80", "is not TOML"),
+            ("#" * (MOST_FILE_BYTES + 1), "is longer than 1024 KiB"),
             (
                 'database_url = "mysql://me:geheim@x"',
                 "The setting database_url in .* must start with postgresql://",

@@ -169,7 +169,9 @@ async def get_event(event_id: UUID, db: ReadDb) -> Response:
     envelope, prompt = found
     if prompt is None:
         return _answer(200, envelope)
-    return _answer(200, {**msgspec.structs.asdict(envelope), "prompt": prompt})
+    # Not the struct's members one by one: those without a value are left out, as the envelope alone leaves them out.
+    members = msgspec.json.decode(msgspec.json.encode(envelope), type=dict[str, msgspec.Raw])
+    return _answer(200, {**members, "prompt": prompt})
 
 
 def _wanted(module: str | None, type_: str | None, subject: str | None) -> Wanted:
