@@ -50,4 +50,6 @@ def _lede(report: Report, latest: list[log.Row] | None) -> str:
     lag = report.vitals.lag_events
     if lag is None:
         return "What is recorded is safe; it is announced when the streams can be reached."
-    return "Every event is announced." if lag == 0 else f"{words.plural(lag, 'event')} wait to be announced."
+    if lag == 0:
+        return "Every event is announced."
+    return f"{words.plural(lag, 'event')} {'waits' if lag == 1 else 'wait'} to be announced."
