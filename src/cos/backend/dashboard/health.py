@@ -73,6 +73,9 @@ def _events(number: float) -> str:
     return "nothing" if number == 0 else words.plural(int(number), "event")
 
 
+#: States of webhooks that are told where there is one.
+_UNWELL = ("failing", "paused", "disabled")
+
 #: What is told of a part's figures, in this order: the figure's name, its words, and how its value is said.
 _FACTS: tuple[tuple[str, str, Callable[[float], str | None]], ...] = (
     ("records", "events in the log", lambda value: words.number(int(value))),
@@ -84,5 +87,7 @@ _FACTS: tuple[tuple[str, str, Callable[[float], str | None]], ...] = (
     ("groups", "groups", lambda value: words.number(int(value))),
     ("projections", "projections", lambda value: words.number(int(value))),
     ("dead_letters", "dead letters", lambda value: words.number(int(value))),
+    ("active", "in use", lambda value: words.number(int(value))),
+    *((state, state, lambda value: words.number(int(value)) if value else None) for state in _UNWELL),
     ("free_bytes", "free", lambda value: words.size(int(value))),
 )
