@@ -363,14 +363,7 @@ def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
     folder = given.get("data_dir") or os.environ.get("COS_DATA_DIR") or _default_folder()
     path = Path(named or Path(folder, FILE_NAME)).expanduser()
     try:
-        with path.open("rb") as file:
-            text = file.read(MOST_FILE_BYTES + 1)
-        if len(text) > MOST_FILE_BYTES:
-            raise BadSetting(
-                f"The settings file {path} is longer than {MOST_FILE_BYTES // 1024} KiB, so it is hardly one; name "
-                "another with COS_CONFIG, or shorten it."
-            )
-        found = tomllib.loads(text.decode())
+        found = _read(path, waits=named is not None)
     except (FileNotFoundError, NotADirectoryError):
         if named:
             raise BadSetting(f"There is no settings file {path}.") from None
@@ -380,8 +373,6 @@ def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
         raise BadSetting(
             f"The settings file {path} cannot be read: {(error.strerror or str(error)).lower()}.{advice}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadSetting(f"The settings file {path} is not TOML: {str(error).rstrip('.')}.") from None
     modules = found.get(MODULES, {})
     if not isinstance(modules, dict) or not all(isinstance(one, dict) for one in modules.values()):
         raise BadSetting(f"The settings file {path} has a module that is no table; write [module.NAME].")
@@ -393,6 +384,23 @@ def _file(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
             raise BadSetting(f"The settings file {path} sets {name[:60]!r}, which is none of {known}.")
     in_environment = {name for name in found if is_set(_variable(name))}
     return path, {name: value for name, value in found.items() if name not in in_environment}
+
+
+def _read(path: Path, *, waits: bool) -> dict[str, Any]:
+    """Read what a file says; raises OSError, or BadSetting where it is no TOML."""
+    if path.is_fifo() and not waits:  # a named one is what a shell gives for <(…)
+        raise BadSetting(f"The settings file {path} is a pipe, and nobody may ever write to it: remove it.")
+    with path.open("rb") as file:
+        text = file.read(MOST_FILE_BYTES + 1)
+    if len(text) > MOST_FILE_BYTES:
+        raise BadSetting(
+            f"The settings file {path} is longer than {MOST_FILE_BYTES // 1024} KiB, so it is hardly one; name "
+            "another with COS_CONFIG, or shorten it."
+        )
+    try:
+        return tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadSetting(f"The settings file {path} is not TOML: {str(error).rstrip('.')}.") from None
 
 
 def folder_without_file(data_dir: Path | None) -> Path:

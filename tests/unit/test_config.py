@@ -109,6 +109,17 @@ class TestBadValues:
             load_settings()
         assert "geheim" not in caught.value.detail
 
+    def test_a_pipe_in_its_place_is_not_waited_for(self, tmp_path) -> None:
+        """Nobody may ever write to it; one that is named is read, as a shell gives it."""
+        os.mkfifo(tmp_path / "cos.toml")
+        with pytest.raises(BadSetting, match="is a pipe"):
+            load_settings()
+        reading, writing = os.pipe()
+        os.write(writing, b"port = 4321")
+        os.close(writing)
+        assert load_settings(config=Path(f"/dev/fd/{reading}")).port == 4321
+        os.close(reading)
+
     def test_elsewhere(self, file, monkeypatch, tmp_path) -> None:
         """The variable is named where it was set there, though the file sets it too."""
         file("port = 'y'")
