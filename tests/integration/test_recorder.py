@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import os
 import random
@@ -505,6 +506,27 @@ class TestTrouble:
         async with asyncio.timeout(DEADLINE_SECONDS):
             with pytest.raises(DiskFull, match="takes no new connection"):
                 await recorder.record(event())
+
+    async def test_one_that_dies_for_want_of_room_may_have_kept_the_event(
+        self, begin, locked, at_postgres, pg, monkeypatch
+    ) -> None:
+        """Its answer was lost: the caller is told so, and not that nothing has happened."""
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+        recorder = await begin(lanes=1, timeout_seconds=3600.0)
+        [call] = begin_calls(recorder, 1)
+        await at_postgres()
+        monkeypatch.setattr(db, "SEGMENT_BYTES", 2**62)
+        monkeypatch.setattr(asyncpg, "connect", refuse)
+        await pg.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cos recorder' "
+            "AND wait_event_type = 'Lock'"
+        )
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            with pytest.raises(PostgresDiskFull, match="may or may not be there; try again with the same"):
+                await call
 
     async def test_a_postgres_that_hangs_keeps_no_caller_beyond_its_time(self, begin, locked, pg) -> None:
         """It took the statement and never answers; the call ends at its own time, and the record is there once."""
